@@ -1,0 +1,209 @@
+"""What a lease queue is: the words that every backend, worker and checker share.
+
+The contract behind them is `openspec/specs/lease-queue/spec.md`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+JOB_ID_BYTES_MAX = 200
+
+Clock = Callable[[], datetime]
+"""A worker's own clock: the present instant as an aware UTC datetime."""
+
+Durability = Literal["power-loss", "process-crash"]
+"""What an operation that returned survives: loss of power, or only the death of its process."""
+
+
+def utc_now() -> datetime:
+    """Return the host's wall-clock time, the default clock of every backend."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueClaim:
+    """One worker's right to one job until it is acked, released or superseded by a later claim."""
+
+    job_id: str
+    claim_id: str
+    """Names this claim and no other, ever (SQS: receipt handle)."""
+    worker_id: str
+    attempt: int
+    """1 for an incarnation's first claim; counted when claimed, so a worker that dies has used one."""
+    claimed_at: datetime
+    lease_expires_at: datetime
+    """From here on (and the queue's `max_clock_skew_seconds` later) anyone may claim the job."""
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy:
+    """How often a job may be claimed, and how long it rests after a release."""
+
+    max_attempts: int = 3
+    backoff_base_seconds: float = 0.0
+    backoff_max_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that could never hand out a job, or would hand it out in the past."""
+        if self.max_attempts < 1:
+            raise ValueError(f"RetryPolicy: max_attempts is {self.max_attempts}; give 1 or more")
+        if self.backoff_base_seconds < 0 or self.backoff_max_seconds < 0:
+            raise ValueError("RetryPolicy: a back-off is negative; give 0 or more seconds")
+
+    def backoff_seconds(self, attempt: int) -> float:
+        """Return the rest after a release of the given attempt: base, doubled for each further attempt, capped."""
+        return min(self.backoff_base_seconds * 2.0 ** min(attempt - 1, 64), self.backoff_max_seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueStats:
+    """How many jobs are in each state, by the clock of the handle that was asked."""
+
+    queued: int
+    """Available to the next claim."""
+    delayed: int
+    """Queued, resting until their `available_at`."""
+    claimed: int
+    """Held under a lease that has not ended."""
+    expired: int
+    """Held under a lease that has ended; the next claim may take them."""
+    dead: int
+    damaged: int = 0
+    """Records set aside because they could not be read back whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadJob:
+    """A job that used up its attempts; `requeue_dead` gives it a new incarnation."""
+
+    job_id: str
+    attempts: int
+    died_at: datetime
+    payload: bytes = b""
+
+
+class WorkerQueue(Protocol):
+    """The five operations that a worker needs. Each takes effect at one instant, or not at all."""
+
+    def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
+        """Add a job; of a job that is queued, claimed or dead, change nothing."""
+        ...
+
+    def claim(self, *, worker_id: str) -> QueueClaim | None:
+        """Take the oldest available job, or None if none was available at some instant of the call."""
+        ...
+
+    def ack(self, *, claim: QueueClaim) -> None:
+        """Finish the claimed job for good. Raise `LeaseLost` if the claim is no longer current."""
+        ...
+
+    def release(self, *, claim: QueueClaim) -> None:
+        """Give the job back: queued again after its back-off, or dead after its last attempt.
+
+        Raise `LeaseLost` if the claim is no longer current.
+        """
+        ...
+
+    def extend(self, *, claim: QueueClaim) -> QueueClaim:
+        """Start the lease anew from now (a heartbeat). Raise `LeaseLost` if the claim is no longer current."""
+        ...
+
+
+class LeaseQueue(WorkerQueue, Protocol):
+    """A `WorkerQueue` that can also be looked into, as every backend of this package can."""
+
+    def stats(self) -> QueueStats:
+        """Count the jobs by state; reads the whole queue."""
+        ...
+
+    def dead(self) -> list[DeadJob]:
+        """Return the dead letters, oldest job first; reads the whole queue."""
+        ...
+
+    def requeue_dead(self, job_id: str) -> bool:
+        """Give a dead job a new incarnation with all its attempts; False if it is not dead."""
+        ...
+
+
+class QueueError(Exception):
+    """The root of all errors that this package raises on purpose."""
+
+
+class LeaseLost(QueueError):  # noqa: N818 - a published name
+    """The claim is no longer current: it was acked, released or superseded. Nothing was changed."""
+
+    def __init__(self, job_id: str, claim_id: str) -> None:
+        super().__init__(f"job {job_id!r}: claim {claim_id} is no longer current; drop its result, claim again")
+        self.job_id = job_id
+        self.claim_id = claim_id
+
+
+class QueueIOError(QueueError):
+    """The storage refused an operation; whether it took effect is not known."""
+
+    def __init__(self, operation: str, path: Path | str, reason: str = "") -> None:
+        super().__init__(f"{operation} failed at {path}: {reason or 'input/output error'}")
+        self.operation = operation
+        self.path = Path(path)
+        self.reason = reason
+
+
+class QueueBusy(QueueIOError):
+    """The storage stayed locked by others for as long as the queue is willing to wait. Nothing was changed."""
+
+
+class QueueDataCorruptedError(QueueError):
+    """The storage holds something that this queue did not write."""
+
+    def __init__(self, path: Path | str, reason: str = "") -> None:
+        super().__init__(f"{path} is damaged: {reason or 'it can not be read back'}; restore it or move it away")
+        self.path = Path(path)
+        self.reason = reason
+
+
+class UnsupportedFilesystem(QueueError):  # noqa: N818 - a published name
+    """The folder is on a shared or network file system, where rename and sync do not promise enough."""
+
+    def __init__(self, path: Path | str, fstype: str) -> None:
+        super().__init__(f"{path} is on {fstype}, a shared or network file system; use a local disk")
+        self.path = Path(path)
+        self.fstype = fstype
+
+
+class UnsupportedSchema(QueueError):  # noqa: N818 - named like its sibling
+    """The storage was written by another version of this package."""
+
+    def __init__(self, path: Path | str, found: int, expected: int) -> None:
+        super().__init__(f"{path} has schema version {found}, this ssq reads {expected}; use the ssq that wrote it")
+        self.path = Path(path)
+        self.found = found
+        self.expected = expected
+
+
+class InvalidJobId(QueueError, ValueError):  # noqa: N818 - a published name
+    """A job id must be non-empty text of at most 200 bytes in UTF-8. Nothing was changed."""
+
+    def __init__(self, job_id: object, reason: str) -> None:
+        shown = repr(job_id)
+        super().__init__(f"job id {shown if len(shown) <= 60 else shown[:57] + '...'}: {reason}")  # noqa: PLR2004
+        self.job_id = job_id
+        self.reason = reason
+
+
+def encoded_job_id(job_id: str) -> bytes:
+    """Return the id in UTF-8, or raise `InvalidJobId`: the one door through which ids enter a queue."""
+    if not isinstance(job_id, str):
+        raise InvalidJobId(job_id, f"it is a {type(job_id).__name__}; give text")
+    if not job_id:
+        raise InvalidJobId(job_id, "it is empty; give at least one character")
+    try:
+        encoded = job_id.encode()
+    except UnicodeEncodeError:
+        raise InvalidJobId(job_id, "it has a lone surrogate; give text that UTF-8 can encode") from None
+    if len(encoded) > JOB_ID_BYTES_MAX:
+        raise InvalidJobId(job_id, f"it has {len(encoded)} bytes in UTF-8; give at most {JOB_ID_BYTES_MAX}")
+    return encoded

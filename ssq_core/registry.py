@@ -1,0 +1,1 @@
+"""Which queue does a URL name? `open_queue` opens it."""

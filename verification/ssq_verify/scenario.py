@@ -1,0 +1,70 @@
+"""What is to happen in a run, as pure data: workers, operations, time and faults, JSON both ways.
+
+A step that refers to a claim names the earlier step that made it, so that any step can be dropped and the
+rest still runs: a step whose claim was never made does nothing.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from ssq_core.queue import RetryPolicy
+
+
+class StepKind(StrEnum):
+    """What one step does."""
+
+    ENQUEUE = "enqueue"
+    CLAIM = "claim"
+    ACK = "ack"
+    RELEASE = "release"
+    EXTEND = "extend"
+    REQUEUE = "requeue"
+    """Give a dead job a new incarnation."""
+    ADVANCE = "advance"
+    """Let time pass for everybody."""
+    CLOCK = "clock"
+    """Set one worker's clock to an offset from the true time."""
+    CRASH = "crash"
+    """The worker dies between two operations; its claims stay. The next step in its name is a new process."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of a scenario; fields that do not apply are absent."""
+
+    do: StepKind
+    worker: str = "w1"
+    job: str | None = None
+    """enqueue, requeue: which job."""
+    claim: str | None = None
+    """claim: the name that later steps use for what it returned. ack, release, extend: which claim."""
+    seconds: float = 0.0
+    """advance: how long. clock: the offset."""
+    payload: str = ""
+    """enqueue: the payload's text."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy that a scenario's queues are opened with, without the clock."""
+
+    lease_ttl_seconds: float = 60.0
+    max_attempts: int = 3
+    backoff_base_seconds: float = 0.0
+    backoff_max_seconds: float = 30.0
+    max_clock_skew_seconds: float = 0.0
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """The same as the queue's own type."""
+        return RetryPolicy(
+            max_attempts=self.max_attempts,
+            backoff_base_seconds=self.backoff_base_seconds,
+            backoff_max_seconds=self.backoff_max_seconds,
+        )
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole run but for the queue; after the last step, faults stop and the queue is drained."""
+
+    settings: Settings = Settings()
+    steps: tuple[Step, ...] = ()

@@ -1,0 +1,162 @@
+"""Which queue is under test, and what does it promise? Names, modules and files become a `Subject` here."""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from ssq_core.queue import Clock, RetryPolicy, WorkerQueue
+from ssq_verify import subjects
+from ssq_verify.history import Terms
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """What the harness asks of a queue that it opens for one worker."""
+
+    lease_ttl_seconds: float
+    retry: RetryPolicy
+    max_clock_skew_seconds: float
+    clock: Clock
+    """That worker's own clock, right or wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promises:
+    """What a queue promises, declared beside its factory; the default is the whole contract.
+
+    `"policy"` stands for "as the policy asked". Operations that the object lacks are found by looking.
+    """
+
+    lease: bool = True
+    fencing: bool = True
+    extend: bool = True
+    back_off: bool = True
+    max_attempts: int | Literal["policy"] | None = "policy"
+    idempotent_enqueue: bool = True
+    repeat_ack: Literal["refused", "accepted"] = "refused"
+    late_ack: Literal["accepted", "rejected", "either"] = "accepted"
+    durability: Literal["power-loss", "process-crash", "none"] = "power-loss"
+    max_clock_skew_seconds: float | Literal["policy"] | None = "policy"
+    order: Literal["fifo", "fifo-relaxed"] | None = "fifo"
+    spurious_empty: bool = True
+
+
+Factory = Callable[[Path, Policy], WorkerQueue]
+F = TypeVar("F", bound=Factory)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A queue under test: how to open it for one worker, and what to hold it to."""
+
+    reference: str
+    """As it was named: `file`, `package.module:factory`, `path/to/file.py:factory`."""
+    factory: Factory
+    promises: Promises = Promises()
+
+
+class UnknownSubject(Exception):  # noqa: N818 - it names what is unknown
+    """A reference that leads to no factory; the message says what to write instead."""
+
+
+def subject(*, promises: Promises) -> Callable[[F], F]:
+    """Declare what the queue that a factory opens promises."""
+
+    def declare(factory: F) -> F:
+        factory.ssq_promises = promises  # type: ignore[attr-defined]
+        return factory
+
+    return declare
+
+
+def names() -> tuple[str, ...]:
+    """Return the subjects that come with the package."""
+    return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(subjects.__path__)))
+
+
+def load(reference: str) -> Subject:
+    """Return the subject that a reference names. Raises `UnknownSubject`."""
+    factory = _factory(reference)
+    return Subject(reference=reference, factory=factory, promises=getattr(factory, "ssq_promises", Promises()))
+
+
+def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
+    """Return what this queue is held to: what it promises, less the operations that the object lacks."""
+    return Terms(
+        lease_ttl_seconds=policy.lease_ttl_seconds,
+        max_attempts=policy.retry.max_attempts if promises.max_attempts == "policy" else promises.max_attempts,
+        backoff_base_seconds=policy.retry.backoff_base_seconds,
+        backoff_max_seconds=policy.retry.backoff_max_seconds,
+        max_clock_skew_seconds=(
+            policy.max_clock_skew_seconds
+            if promises.max_clock_skew_seconds == "policy"
+            else promises.max_clock_skew_seconds
+        ),
+        lease=promises.lease,
+        fencing=promises.fencing,
+        extend=promises.extend and callable(getattr(queue, "extend", None)),
+        back_off=promises.back_off,
+        payload=takes_payload(queue),
+        dead_letters=callable(getattr(queue, "dead", None)),
+        idempotent_enqueue=promises.idempotent_enqueue,
+        repeat_ack=promises.repeat_ack,
+        late_ack=promises.late_ack,
+        durability=promises.durability,
+        order=promises.order,
+        spurious_empty=promises.spurious_empty,
+    )
+
+
+def takes_payload(queue: WorkerQueue) -> bool:
+    """Whether `enqueue` accepts a payload; a plain queue takes the job id alone."""
+    parameters = inspect.signature(queue.enqueue).parameters
+    return "payload" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _factory(reference: str) -> Factory:
+    module_name, separator, attribute = reference.rpartition(":")
+    if not separator:
+        return _named(reference)
+    module = _from_file(Path(module_name)) if module_name.endswith(".py") else _from_module(module_name, reference)
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise UnknownSubject(f"{reference}: {module_name} has no function {attribute!r}; write FILE.py:FUNCTION")
+    return factory  # type: ignore[no-any-return]
+
+
+def _named(name: str) -> Factory:
+    if name not in names():
+        raise UnknownSubject(f"{name}: no such subject; name one of {', '.join(names())}, or FILE.py:FUNCTION")
+    module = importlib.import_module(f"{subjects.__name__}.{name.replace('-', '_')}")
+    return module.open_queue  # type: ignore[no-any-return]
+
+
+def _from_module(name: str, reference: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UnknownSubject(f"{reference}: can not import {name} ({error}); check the name and PYTHONPATH") from error
+
+
+def _from_file(path: Path) -> object:
+    if not path.is_file():
+        raise UnknownSubject(f"{path}: no such file; write FILE.py:FUNCTION with a path from here")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its neighbours import as they would in a script run from there.
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UnknownSubject(f"{path}: importing it raised {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    return module

@@ -55,8 +55,6 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     extend: bool = True
     back_off: bool = True
     payload: bool = True
-    attempts: bool = True
-    """Whether claims say which attempt they are."""
     dead_letters: bool = True
     """Whether the queue can list its dead letters."""
     idempotent_enqueue: bool = True

@@ -65,6 +65,10 @@ class UnknownSubject(Exception):  # noqa: N818 - it names what is unknown
     """A reference that leads to no factory; the message says what to write instead."""
 
 
+class SubjectFailed(Exception):  # noqa: N818 - it names what failed
+    """The subject can not be used at all: its factory raised, or it answers in a form that is no queue's."""
+
+
 def subject(*, promises: Promises) -> Callable[[F], F]:
     """Declare what the queue that a factory opens promises."""
 

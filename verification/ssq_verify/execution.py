@@ -1,0 +1,241 @@
+"""What happens when a scenario's steps are done to a real queue, one after the other, in virtual time?
+
+One step is one whole operation, so this way of making histories sees no race and no crash inside an
+operation; simulation and stress do. After the steps the faults end and a fresh worker drains the queue.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, assert_never
+
+from ssq_core.queue import Clock
+from ssq_verify.history import EventType, Header, History, Terms
+from ssq_verify.recording import CanonicalRecorder, RecordingQueue
+from ssq_verify.scenario import Scenario, Settings, Step, StepKind
+from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""What a right clock shows when the virtual time is 0."""
+
+TICK_NS = 1_000
+"""Each event is this much later than the one before: times are distinct, and clocks show microseconds."""
+
+DRAIN_WORKER = "drain"
+DRAIN_POLLS_MAX = 200
+EMPTY_POLLS_AT_END = 3
+"""The first after the last job, and two more, each after all leases and back-offs have had their time."""
+
+
+def execute(scenario: Scenario, subject: Subject, workdir: Path, *, run: int = 0) -> History:
+    """Do the scenario's steps to the subject's queue in `workdir`, a new folder, and drain it.
+
+    The same scenario gives the same history, byte for byte, on a subject that is itself deterministic but
+    for its claim ids. Raises `SubjectFailed` if no queue can be opened.
+    """
+    execution = Execution(subject, scenario.settings, workdir, run=run)
+    for step in scenario.steps:
+        execution.perform(step)
+    return execution.finish()
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give a new folder, in memory where the host has such a place, and remove it afterwards."""
+    memory = Path("/dev/shm")  # noqa: S108 - a new private folder is made inside
+    with tempfile.TemporaryDirectory(prefix="ssq-", dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+class Execution:
+    """A run in progress: the virtual clock, a handle for each living worker, and the claims made so far."""
+
+    def __init__(self, subject: Subject, settings: Settings, workdir: Path, *, run: int = 0) -> None:
+        self.now_ns = 0
+        self._subject = subject
+        self._settings = settings
+        self._workdir = workdir
+        self._recorder = CanonicalRecorder(true_time_ns=self._tick, workdir=str(workdir), run=run)
+        self._offsets: dict[str, float] = {}
+        self._offset_max = 0.0
+        self._handles: dict[str, RecordingQueue] = {}
+        self._claims: dict[str, Any] = {}
+        self._live: set[str] = set()
+        self._terms: Terms | None = None
+
+    @property
+    def terms(self) -> Terms:
+        """What the queue is held to, known as soon as a handle was opened."""
+        assert self._terms is not None, "open a handle first"
+        return self._terms
+
+    @property
+    def events(self) -> list[Any]:
+        """The events so far."""
+        return self._recorder.events
+
+    def offset(self, worker: str) -> float:
+        """Return how far a worker's clock is from the true time, in seconds."""
+        return self._offsets.get(worker, 0.0)
+
+    def perform(self, step: Step) -> None:
+        """Do one step; one that can not apply (no such claim, no such operation) does nothing."""
+        match step.do:
+            case StepKind.ADVANCE:
+                self._advance(step.seconds)
+            case StepKind.CLOCK:
+                self._set_clock(step.worker, step.seconds)
+            case StepKind.CRASH:
+                self._crash(step.worker)
+            case StepKind.ENQUEUE | StepKind.REQUEUE:
+                self._enqueue(step)
+            case StepKind.CLAIM:
+                claim = self._ask(self.open(step.worker), "claim", worker_id=step.worker)
+                if claim is not None and step.claim is not None:
+                    self._claims[step.claim] = claim
+            case StepKind.ACK | StepKind.RELEASE | StepKind.EXTEND:
+                self._use_claim(step)
+            case _:
+                assert_never(step.do)
+
+    def open(self, worker: str) -> RecordingQueue:
+        """Return the worker's handle, opened on first use and again after a crash. Raises `SubjectFailed`."""
+        if worker not in self._handles:
+            clock = self._clock(worker)
+            queue = self._opened(worker, clock)
+            self._handles[worker] = RecordingQueue(queue, self._recorder, worker, clock=clock)
+            self._recorder.record(worker, EventType.INFO, "open", clock=clock)
+        return self._handles[worker]
+
+    def finish(self) -> History:
+        """Let all faults end, drain the queue, close the handles, and return the history."""
+        self._offsets.clear()
+        self._recorder.record(DRAIN_WORKER, EventType.INFO, "heal")
+        queue = self.open(DRAIN_WORKER)
+        limit = self._drain(queue)
+        try:
+            dead = queue.inner.dead() if self.terms.dead_letters else []
+        except Exception as error:  # noqa: BLE001 - anybody's code
+            dead, limit = [], f"dead() raised {self._recorder.error_text(error)}"
+        for job in dead:
+            self._recorder.record(
+                DRAIN_WORKER,
+                EventType.INFO,
+                "dead",
+                job_id=job.job_id,
+                attempt=getattr(job, "attempts", None),
+            )
+        self._record_end(limit)
+        self._close()
+        header = Header(subject=self._subject.reference, terms=self.terms)
+        return History(header=header, events=tuple(self._recorder.events))
+
+    def _tick(self) -> int:
+        self.now_ns += TICK_NS
+        return self.now_ns
+
+    def _advance(self, seconds: float) -> None:
+        self.now_ns += max(0, round(seconds * 1e6)) * TICK_NS
+
+    def _clock(self, worker: str) -> Clock:
+        return lambda: EPOCH + timedelta(microseconds=self.now_ns // TICK_NS, seconds=self.offset(worker))
+
+    def _opened(self, worker: str, clock: Clock) -> Any:
+        policy = Policy(
+            lease_ttl_seconds=self._settings.lease_ttl_seconds,
+            retry=self._settings.retry,
+            max_clock_skew_seconds=self._settings.max_clock_skew_seconds,
+            clock=clock,
+        )
+        try:
+            queue = self._subject.factory(self._workdir, policy)
+            self._terms = self._terms or terms(self._subject.promises, policy, queue)
+        except Exception as error:
+            raised = f"opening it for {worker} raised {self._recorder.error_text(error)}"
+            expected = "a factory takes (workdir: Path, policy: Policy) and returns a queue"
+            raise SubjectFailed(f"{self._subject.reference}: {raised}; {expected}") from error
+        return queue
+
+    def _set_clock(self, worker: str, seconds: float) -> None:
+        self._offsets[worker] = seconds
+        self._offset_max = max(self._offset_max, abs(seconds))
+        self._recorder.record(worker, EventType.INFO, "clock", clock=self._clock(worker), value=repr(seconds))
+
+    def _crash(self, worker: str) -> None:
+        # The handle is dropped, not closed: a dead process releases nothing by itself, and the host takes
+        # back its open files, as Python does here.
+        if worker in self._handles:
+            with _unclosed_allowed():
+                del self._handles[worker]
+            self._recorder.record(worker, EventType.INFO, "crash")
+
+    def _enqueue(self, step: Step) -> None:
+        queue = self.open(step.worker)
+        if step.job is None:
+            return
+        if step.do is StepKind.REQUEUE:
+            if callable(getattr(queue.inner, "requeue_dead", None)):
+                self._ask(queue, "requeue_dead", step.job)
+        elif self.terms.idempotent_enqueue or step.job not in self._live:
+            self._live.add(step.job)
+            self._ask(queue, "enqueue", step.job, payload=step.payload.encode())
+
+    def _use_claim(self, step: Step) -> None:
+        claim = self._claims.get(step.claim or "")
+        if claim is None or (step.do is StepKind.EXTEND and not self.terms.extend):
+            return
+        answer = self._ask(self.open(step.worker), step.do.value, claim=claim)
+        if step.do is StepKind.EXTEND and answer is not None:
+            assert step.claim is not None
+            self._claims[step.claim] = answer
+        elif step.do is StepKind.ACK and self.events[-1].type is EventType.OK:
+            self._live.discard(claim.job_id)
+
+    def _ask(self, queue: RecordingQueue, operation: str, *args: Any, **kwargs: Any) -> Any:
+        # What the subject raises is in the history by now; whether it was right to is for the judge.
+        try:
+            return getattr(queue, operation)(*args, **kwargs)
+        except SubjectFailed:
+            raise
+        except Exception:  # noqa: BLE001 - anybody's code
+            return None
+
+    def _drain(self, queue: RecordingQueue) -> str | None:
+        # A worker whose clock was ahead may have left a lease or a rest that ends as much later.
+        longest = max(self._settings.lease_ttl_seconds, self._settings.backoff_max_seconds)
+        patience = longest + 2 * self._settings.max_clock_skew_seconds + self._offset_max + 1.0
+        empty = 0
+        for _ in range(DRAIN_POLLS_MAX):
+            claim = self._ask(queue, "claim", worker_id=DRAIN_WORKER)
+            if claim is not None:
+                self._ask(queue, "ack", claim=claim)
+                empty = 0
+                continue
+            empty = empty + 1 if self.events[-1].type is EventType.OK else 0
+            if empty == EMPTY_POLLS_AT_END:
+                return None
+            self._advance(patience)
+        return f"{DRAIN_POLLS_MAX} polls"
+
+    def _record_end(self, limit: str | None) -> None:
+        self._recorder.record(
+            DRAIN_WORKER, EventType.INFO, "drained" if limit is None else "drain-cut", value=limit
+        )
+
+    def _close(self) -> None:
+        for handle in self._handles.values():
+            close = getattr(handle.inner, "close", None)
+            if callable(close):
+                close()
+        with _unclosed_allowed():
+            self._handles.clear()
+
+
+@contextmanager
+def _unclosed_allowed() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield

@@ -1,0 +1,414 @@
+"""A lease queue in a folder: a job is one entry, its name is its state, a transition is one rename of it.
+
+A rename inside one folder is atomic even under loss of power, so a job is never nowhere and never in two
+states, and whoever loses a race sees that the old name is gone. Only the job id's uniqueness needs a second
+name (see `file_identity`). For each operation: its instant of effect, and what a kill leaves.
+
+- `enqueue` draws its number, writes the record as a *pending* entry, links that to `ids/<key>`, and renames
+  pending to queued: the effect. Killed before the link: an invisible file that nobody misses. Between link
+  and rename: still invisible; the id's next enqueue finishes it. After: enqueued. To the disk go: content,
+  then the identity, then the entry, so that an entry has its whole record and its identity whatever survives.
+  Pending entries lie in the bucket itself, since a move between folders may survive in one and not in the
+  other: an acked job could come back.
+- `claim` reads and checks the record first, then renames to claimed, under a name that holds attempt, lease
+  and a new nonce: the effect. Killed before: nothing. After: the lease ends and the job is claimed again, an
+  attempt used. It syncs nothing: what a loss of power takes back, it takes from a holder that is gone too.
+- `ack` unlinks the entry: the effect. Killed before: as claimed. After: the identity is stale, and its next
+  enqueue clears it. The bucket is synced before the identity goes.
+- `release` renames to queued or dead: the effect; then lengthens `returns`. Killed between: other handles see
+  the job when their view is used up or a lease old, instead of at once.
+- `extend` renames to a later lease, the claim's nonce kept: the effect. It syncs nothing, like `claim`.
+- `requeue_dead` renames dead to queued: the effect; then as `release`.
+
+Nothing is listed by a claim but a bucket now and then. A view may be used as long as no claim made since it
+was taken can have expired: `lease_ttl - 2 * max_clock_skew`; so all handles must be opened with the same
+settings. Links inside the folder are not followed where files are opened and buckets listed; that the folders
+themselves are no links is checked at open, not at each step: whoever can replace them owns the queue.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from ssq_core import file_identity
+from ssq_core.file_backlog import View, entries, find, look
+from ssq_core.file_layout import Layout
+from ssq_core.file_record import (
+    Entry,
+    Header,
+    State,
+    claimed_entry,
+    decode,
+    encode,
+    entry_key,
+    new_nonce,
+    to_datetime,
+    to_micros,
+)
+from ssq_core.filesystem import (
+    PASSED_OVER,
+    append_byte,
+    discard,
+    length_of,
+    read_regular,
+    refuse_network_filesystem,
+    write_new,
+)
+from ssq_core.queue import (
+    Clock,
+    DeadJob,
+    Durability,
+    LeaseLost,
+    QueueClaim,
+    QueueDataCorruptedError,
+    QueueIOError,
+    QueueStats,
+    RetryPolicy,
+    encoded_job_id,
+    utc_now,
+)
+
+logger = logging.getLogger(__name__)
+
+_DEFAULT_RETRY = RetryPolicy()
+_MICROS = 1_000_000
+
+
+class FileWorkerQueue:
+    """A lease queue in a folder on a local disk, for any number of processes and threads.
+
+    `durability="power-loss"`: an enqueue, ack, release or requeue that returned survives loss of power; a
+    claim or an extension may be taken back by it, with its attempt. `"process-crash"`: nothing is synced; all
+    survives the death of any process, but not loss of power. Handles keep no file open, may be shared by
+    threads, and survive a fork. All handles of one queue must be opened with the same settings. Every method
+    raises `QueueIOError` when the file system refuses.
+    """
+
+    def __init__(
+        self,
+        queue_dir: str | os.PathLike[str],
+        *,
+        lease_ttl_seconds: float = 60,
+        clock: Clock = utc_now,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+        max_clock_skew_seconds: float = 0.0,
+        durability: Durability = "power-loss",
+    ) -> None:
+        """Open the queue in a folder, made if it is missing.
+
+        Raises `UnsupportedFilesystem`, `UnsupportedSchema`, `QueueDataCorruptedError`, `QueueIOError`, and
+        `ValueError` for a lease or a skew that no queue could keep.
+        """
+        if not 0 < lease_ttl_seconds < math.inf or not 0 <= max_clock_skew_seconds < math.inf:
+            raise ValueError(
+                f"lease_ttl_seconds is {lease_ttl_seconds}, max_clock_skew_seconds {max_clock_skew_seconds};"
+                " give a lease of more than 0 seconds and a skew of 0 or more"
+            )
+        if durability not in {"power-loss", "process-crash"}:
+            raise ValueError(f"durability is {durability!r}; give 'power-loss' or 'process-crash'")
+        self._clock = clock
+        self._retry = retry
+        self._lease_micros = max(1, round(lease_ttl_seconds * _MICROS))
+        self._skew_micros = math.ceil(max_clock_skew_seconds * _MICROS)
+        self._view: View | None = None
+        root = os.path.realpath(queue_dir)
+        refuse_network_filesystem(root)
+        self._layout = Layout(root, durable=durability == "power-loss")
+        try:
+            self._layout.open()
+        except OSError as error:
+            raise self._io_error("open", error) from error
+
+    def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
+        """Add a job; of a job that is queued, claimed or dead, change nothing.
+
+        Raises `InvalidJobId`, `TypeError` for a payload that is not bytes, `QueueIOError`. After a
+        `QueueIOError` the job may or may not have been added, and the next enqueue of its id makes sure that
+        it is: an earlier call that got as far as the job's identity then counts, with its payload.
+        """
+        encoded = encoded_job_id(job_id)
+        if not isinstance(payload, bytes):
+            raise TypeError(f"job {job_id!r}: its payload is a {type(payload).__name__}; give bytes")
+        try:
+            self._enqueue(job_id, entry_key(encoded), payload)
+        except OSError as error:
+            raise self._io_error("enqueue", error) from error
+
+    def claim(self, *, worker_id: str) -> QueueClaim | None:
+        """Take the oldest available job, or None if none was available at some instant of the call.
+
+        The lease runs from before the call's first step, by this handle's clock. Raises `QueueIOError`.
+        """
+        now = self._now()
+        try:
+            return self._claim(worker_id, now)
+        except OSError as error:
+            raise self._io_error("claim", error) from error
+
+    def ack(self, *, claim: QueueClaim) -> None:
+        """Finish the claimed job for good. Raises `LeaseLost` if the claim is not current, `QueueIOError`."""
+        try:
+            held = self._leave(claim, lambda entry: os.unlink(self._layout.entry(entry)))
+            self._layout.sync(self._layout.bucket(held.sequence))
+            file_identity.clear_acked(self._layout, held.key)
+        except OSError as error:
+            raise self._io_error("ack", error) from error
+
+    def release(self, *, claim: QueueClaim) -> None:
+        """Give the job back: queued again after its back-off, or dead after its last attempt.
+
+        Raises `LeaseLost` if the claim is no longer current, `QueueIOError`.
+        """
+        now = self._now()
+        try:
+            held = self._leave(claim, lambda entry: self._rename(entry, self._released(entry, now)))
+            self._returned(held.sequence)
+        except OSError as error:
+            raise self._io_error("release", error) from error
+
+    def extend(self, *, claim: QueueClaim) -> QueueClaim:
+        """Start the lease anew from now (a heartbeat), under the same claim id.
+
+        Raises `LeaseLost` if the claim is no longer current, `QueueIOError`.
+        """
+        expires = self._now() + self._lease_micros
+        extended = replace(claim, lease_expires_at=to_datetime(expires))
+        try:
+            self._leave(claim, lambda entry: self._rename(entry, entry._replace(micros=expires)))
+        except OSError as error:
+            raise self._io_error("extend", error) from error
+        return extended
+
+    def stats(self) -> QueueStats:
+        """Count the jobs by state; reads the names of the whole queue. Raises `QueueIOError`.
+
+        A job whose last lease has ended counts as expired until a claim comes by and buries it.
+        """
+        now = self._now()
+        counts = dict.fromkeys(("queued", "delayed", "claimed", "expired", "dead"), 0)
+        try:
+            for entry in entries(self._layout):
+                if entry.state is not State.PENDING:
+                    counts[self._standing(entry, now)] += 1
+            return QueueStats(**counts, damaged=len(os.listdir(self._layout.damaged)))
+        except OSError as error:
+            raise self._io_error("stats", error) from error
+
+    def dead(self) -> list[DeadJob]:
+        """Return the dead letters, oldest job first; reads all names of the queue. Raises `QueueIOError`."""
+        try:
+            buried = [entry for entry in entries(self._layout) if entry.state is State.DEAD]
+            return [job for entry in buried if (job := self._dead_job(entry)) is not None]
+        except OSError as error:
+            raise self._io_error("dead", error) from error
+
+    def requeue_dead(self, job_id: str) -> bool:
+        """Give a dead job a new incarnation with all its attempts, in its old place; False if it is not dead.
+
+        Raises `InvalidJobId`, `QueueIOError`.
+        """
+        key = entry_key(encoded_job_id(job_id))
+        try:
+            return self._requeue_dead(key)
+        except OSError as error:
+            raise self._io_error("requeue_dead", error) from error
+
+    def _enqueue(self, job_id: str, key: str, payload: bytes) -> None:
+        if file_identity.settle(self._layout, key):
+            return
+        header = Header(
+            job_id=job_id,
+            sequence=append_byte(self._layout.order),
+            nonce=new_nonce(),
+            payload_bytes=len(payload),
+        )
+        pending = self._layout.entry(header.pending)
+        self._write_pending(pending, encode(header, payload))
+        try:
+            linked = self._link(pending, key)
+        except OSError:
+            discard(pending)
+            raise
+        if linked:
+            file_identity.place(self._layout, header)
+        else:
+            discard(pending)
+
+    def _write_pending(self, path: str, content: bytes) -> None:
+        while True:
+            try:
+                write_new(path, content, sync=self._layout.durable)
+            except FileNotFoundError:
+                # A bucket's first entry; or the bucket was emptied and removed since this enqueue drew its
+                # number.
+                self._make_bucket(os.path.dirname(path))
+            else:
+                return
+
+    def _make_bucket(self, bucket: str) -> None:
+        try:
+            os.mkdir(bucket, 0o700)
+        except FileExistsError:
+            return
+
+    def _link(self, pending: str, key: str) -> bool:
+        """Make the pending entry the id's own; False if the id became live meanwhile."""
+        while True:
+            try:
+                os.link(pending, self._layout.identity(key))
+            except FileExistsError:
+                if file_identity.settle(self._layout, key):
+                    return False
+            else:
+                return True
+
+    def _claim(self, worker_id: str, now: int) -> QueueClaim | None:
+        view = self._current_view(now)
+        passed_over: set[Entry] = set()
+        while True:
+            entry = view.take(now) if view is not None else None
+            if entry is None:
+                view = self._view = look(
+                    self._layout, now_micros=now, skew_micros=self._skew_micros, passed_over=passed_over
+                )
+                if view is None:
+                    return None
+            elif claim := self._take(entry, worker_id, now, passed_over):
+                return claim
+
+    def _current_view(self, now: int) -> View | None:
+        view = self._view
+        if view is None or view.returns != length_of(self._layout.returns):
+            return None
+        # Not younger than nothing (the clock was set back), nor so old that a claim it has not seen has
+        # expired.
+        usable = 0 <= now - view.looked_at_micros < self._lease_micros - 2 * self._skew_micros
+        return view if usable else None
+
+    def _take(self, entry: Entry, worker_id: str, now: int, passed_over: set[Entry]) -> QueueClaim | None:
+        """Claim one entry; None if another was quicker, or if it is out of attempts or unreadable."""
+        try:
+            if entry.attempt >= self._retry.max_attempts:
+                self._rename(entry, entry.dead(died_at_micros=now))
+                return None
+            record = self._read(entry)
+            if record is None:
+                passed_over.add(entry)
+                return None
+            claimed = Entry(
+                entry.sequence,
+                entry.key,
+                State.CLAIMED,
+                entry.attempt + 1,
+                now + self._lease_micros,
+                new_nonce(),
+            )
+            claim = _claim_of(claimed, *record, worker_id=worker_id, now=now)
+            self._rename(entry, claimed)
+        except FileNotFoundError:
+            return None
+        return claim
+
+    def _read(self, entry: Entry) -> tuple[Header, bytes] | None:
+        """Return an entry's record; None if it was set aside or is unreadable. Raises `FileNotFoundError`."""
+        path = self._layout.entry(entry)
+        try:
+            return _checked(entry, read_regular(path), path)
+        except QueueDataCorruptedError as error:
+            file_identity.set_aside(self._layout, path, error)
+            return None
+        except OSError as error:
+            if error.errno not in PASSED_OVER:
+                raise
+            logger.warning("passing over %s: %s", path, error.strerror)
+            return None
+
+    def _dead_job(self, entry: Entry) -> DeadJob | None:
+        try:
+            record = self._read(entry)
+        except FileNotFoundError:  # requeued meanwhile
+            return None
+        if record is None:
+            return None
+        header, payload = record
+        died_at = to_datetime(entry.micros)
+        return DeadJob(job_id=header.job_id, attempts=entry.attempt, died_at=died_at, payload=payload)
+
+    def _leave(self, claim: QueueClaim, step: Callable[[Entry], None]) -> Entry:
+        """Take a step from the entry of a current claim, and return that entry. Raises `LeaseLost`.
+
+        The claim names the entry, unless it was extended since: then the entry is looked for by its nonce.
+        """
+        held: Entry | None = claimed_entry(claim)
+        while held is not None:
+            try:
+                step(held)
+            except FileNotFoundError:
+                prefix = f"{held.sequence:016x}.{held.key}.{State.CLAIMED}."
+                held = find(self._layout, held.sequence, prefix=prefix, suffix=f".{held.nonce}")
+            else:
+                return held
+        raise LeaseLost(claim.job_id, claim.claim_id)
+
+    def _released(self, entry: Entry, now: int) -> Entry:
+        if entry.attempt >= self._retry.max_attempts:
+            return entry.dead(died_at_micros=now)
+        rest = math.ceil(self._retry.backoff_seconds(entry.attempt) * _MICROS)
+        # Without back-off, at once for everyone, whatever their clocks say.
+        return entry.queued(available_at_micros=now + rest if rest else 0)
+
+    def _requeue_dead(self, key: str) -> bool:
+        header = file_identity.read_header(self._layout, key)
+        if header is None:
+            return False
+        entry = find(self._layout, header.sequence, prefix=f"{header.sequence:016x}.{key}.{State.DEAD}.")
+        if entry is None:
+            return False
+        try:
+            self._rename(entry, header.enqueued)
+        except FileNotFoundError:
+            return False
+        self._returned(entry.sequence)
+        return True
+
+    def _returned(self, sequence: int) -> None:
+        append_byte(self._layout.returns)
+        self._layout.sync(self._layout.bucket(sequence))
+
+    def _rename(self, entry: Entry, successor: Entry) -> None:
+        os.rename(self._layout.entry(entry), self._layout.entry(successor))
+
+    def _standing(self, entry: Entry, now: int) -> str:
+        if entry.state is State.QUEUED:
+            return "queued" if entry.micros <= now else "delayed"
+        if entry.state is State.CLAIMED:
+            return "expired" if entry.micros + self._skew_micros < now else "claimed"
+        return "dead"
+
+    def _now(self) -> int:
+        return to_micros(self._clock())
+
+    def _io_error(self, operation: str, error: OSError) -> QueueIOError:
+        path = error.filename if isinstance(error.filename, str) else self._layout.root
+        return QueueIOError(operation, path, error.strerror or str(error))
+
+
+def _checked(entry: Entry, content: bytes, path: str) -> tuple[Header, bytes]:
+    header, payload = decode(content, path)
+    if (header.pending.key, header.sequence) != (entry.key, entry.sequence):
+        raise QueueDataCorruptedError(path, "it is the record of another job")
+    return header, payload
+
+
+def _claim_of(entry: Entry, header: Header, payload: bytes, *, worker_id: str, now: int) -> QueueClaim:
+    return QueueClaim(
+        job_id=header.job_id,
+        claim_id=entry.claim_id,
+        worker_id=worker_id,
+        attempt=entry.attempt,
+        claimed_at=to_datetime(now),
+        lease_expires_at=to_datetime(entry.micros),
+        payload=payload,
+    )

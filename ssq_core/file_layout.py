@@ -1,0 +1,142 @@
+"""Where does the file queue keep what, and what has to reach the disk before what?
+
+`version` (schema), `order` and `returns` (counters), `ids/` (one name for each live job id),
+`queue/<bucket>/<entry>` (one entry for each job), `damaged/` (what could not be read). Folders are made 0700,
+files 0600.
+"""
+
+import contextlib
+import os
+
+from ssq_core.file_record import BUCKET_SIZE, Entry, new_nonce, parse_name
+from ssq_core.filesystem import (
+    grow,
+    length_of,
+    make_folder,
+    make_folders,
+    read_regular,
+    sync_folder,
+    write_new,
+)
+from ssq_core.queue import QueueDataCorruptedError, UnsupportedSchema
+
+SCHEMA = 1
+
+_BUCKET_DIGITS = 14
+_DIGITS = frozenset("0123456789abcdef")
+
+
+class Layout:
+    """The paths of one queue folder, and the order to the disk that its durability asks for."""
+
+    def __init__(self, root: str, *, durable: bool) -> None:
+        self.root = root
+        self.durable = durable
+        """Whether anything is synced at all: survive power loss, or only the death of a process."""
+        self.ids = f"{root}/ids"
+        self.queue = f"{root}/queue"
+        self.damaged = f"{root}/damaged"
+        self.order = f"{root}/order"
+        """Its length is the number of the latest enqueue: the order of jobs needs no clock."""
+        self.returns = f"{root}/returns"
+        """Its length changes with each job that is given back, which tells other handles to look again."""
+
+    def bucket(self, sequence: int) -> str:
+        """Return the one folder in which a job's entry stays for all its life."""
+        return f"{self.queue}/{sequence // BUCKET_SIZE:014x}"
+
+    def entry(self, entry: Entry) -> str:
+        """Return an entry's path."""
+        return f"{self.queue}/{entry.sequence // BUCKET_SIZE:014x}/{entry.name}"
+
+    def identity(self, key: str) -> str:
+        """Return the path that exists while a job id is live."""
+        return f"{self.ids}/{key}"
+
+    def buckets(self) -> list[str]:
+        """Return the buckets' paths, oldest first; other things in the folder are none of ours."""
+        names = [
+            name
+            for name in os.listdir(self.queue)
+            if len(name) == _BUCKET_DIGITS and _DIGITS.issuperset(name)
+        ]
+        return [f"{self.queue}/{name}" for name in sorted(names)]
+
+    def parse(self, bucket: str, name: str) -> Entry | None:
+        """Return the entry that a name in a bucket states, None if it is not one or not of this bucket."""
+        entry = parse_name(name)
+        return entry if entry is not None and bucket == self.bucket(entry.sequence) else None
+
+    def sync(self, *folders: str) -> None:
+        """Make the folders' entries survive a loss of power, in this order, if the queue is to be durable.
+
+        A bucket that is gone was synced before it was removed.
+        """
+        if self.durable:
+            for folder in folders:
+                with contextlib.suppress(FileNotFoundError):
+                    sync_folder(folder)
+
+    def remove_emptied(self, bucket: str) -> None:
+        """Remove a bucket found empty, unless enqueues still fill it. One that comes too late makes it anew.
+
+        Synced first: were the removal of the folder and of its last entries both taken back by a loss of
+        power, an acked job would return.
+        """
+        if bucket < self.bucket(length_of(self.order)):
+            self.sync(bucket)
+            with contextlib.suppress(OSError):
+                os.rmdir(bucket)
+
+    def open(self) -> None:
+        """Make what is missing, and check what is there. Cheap once the queue exists.
+
+        The version is written last, after all else was synced, so that who finds it need not sync again.
+        Raises `UnsupportedSchema`, `QueueDataCorruptedError`, `OSError`.
+        """
+        made = make_folders(self.root)
+        for folder in (self.ids, self.queue, self.damaged):
+            make_folder(folder)
+        found = _read_version(f"{self.root}/version")
+        if found not in {None, SCHEMA}:
+            raise UnsupportedSchema(self.root, found, SCHEMA)
+        if found is None:
+            self.sync(self.root)
+            self._sync_parents(made)
+            self._write_version()
+        self._restore_order()
+
+    def _sync_parents(self, made: list[str]) -> None:
+        for folder in made or [self.root]:
+            # One that we may not read was there before us, and so was its entry for ours.
+            with contextlib.suppress(PermissionError):
+                self.sync(os.path.dirname(folder))
+
+    def _write_version(self) -> None:
+        scratch = f"{self.root}/version.{new_nonce()}"
+        write_new(scratch, f"{SCHEMA}\n".encode(), sync=self.durable)
+        os.rename(scratch, f"{self.root}/version")
+        self.sync(self.root)
+
+    def _restore_order(self) -> None:
+        """Raise the order above all entries: it is not synced, so a loss of power may set it back."""
+        for bucket in self.buckets()[-1:]:
+            grow(self.order, self._newest(bucket))
+
+    def _newest(self, bucket: str) -> int:
+        with contextlib.suppress(FileNotFoundError):  # found empty and removed by another handle
+            for name in sorted(os.listdir(bucket), reverse=True):
+                if entry := self.parse(bucket, name):
+                    return entry.sequence
+        return int(os.path.basename(bucket), 16) * BUCKET_SIZE
+
+
+def _read_version(path: str) -> int | None:
+    try:
+        content = read_regular(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return int(content)
+    except ValueError:
+        raise QueueDataCorruptedError(path, "a schema version belongs here") from None

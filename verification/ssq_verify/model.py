@@ -9,21 +9,23 @@ took effect with the outcome that it reports, or None where the contract forbids
                           |                               |
                           +--requeue-- DEAD <-------------+  release, or the lease's end, at attempt = max
 
-Time. An operation takes effect at one instant between its call (`inv`) and its return (`ret`), on the one true
-clock of the history. Almost all that the contract asks of time is a "not before": `JobState.instant_ns` is
-therefore the earliest instant at which the last operation can have taken effect, each rule moves it on, and an
-order of operations is impossible exactly when an operation would have to take effect after its return. (The one
-"not after", a late ack that is promised to be refused, is met best by the earliest instant, too.)
+Time. An operation takes effect at one instant between its call (`inv`) and its return (`ret`), on the one
+true clock of the history. Almost all that the contract asks of time is a "not before":
+`JobState.instant_ns` is therefore the earliest instant at which the last operation can have taken effect,
+each rule moves it on, and an order of operations is impossible exactly when an operation would have to
+take effect after its return. (The one "not after", a late ack that is promised to be refused, is met best
+by the earliest instant, too.)
 
-*A lease ends, at the earliest, at `claim.inv + ttl`*, whatever the clocks within E show. Let the claimer's clock
-be ahead of the true one by a; it is read at some t1 >= inv, so the lease's end is written as t1 + a + ttl. Who
-takes the job over, with a clock that is ahead by b, does so once that clock is past it by E: t + b > t1 + a + ttl
-+ E. As b - a <= E, t > t1 + ttl >= inv + ttl. The holder counts from before its call and so gives up by inv + ttl.
-An extend that returned ok moves the end to `extend.inv + ttl` in the same way. By the same sum a job rests after a
-release until `release.inv + back-off - E` at the earliest: there nobody waits E longer.
+*A lease ends, at the earliest, at `claim.inv + ttl`*, whatever the clocks within E show. Let the claimer's
+clock be ahead of the true one by a; it is read at some t1 >= inv, so the lease's end is written as t1 + a
++ ttl. Who takes the job over, with a clock that is ahead by b, does so once that clock is past it by E: t
++ b > t1 + a + ttl + E. As b - a <= E, t > t1 + ttl >= inv + ttl. The holder counts from before its call
+and so gives up by inv + ttl. An extend that returned ok moves the end to `extend.inv + ttl` in the same
+way. By the same sum a job rests after a release until `release.inv + back-off - E` at the earliest: there
+nobody waits E longer.
 
-When the clocks of a run differed by more than E, time drops out (`Contract.timed`): any instant may be after a
-lease's end. All the rest is still asked for.
+When the clocks of a run differed by more than E, time drops out (`Contract.timed`): any instant may be
+after a lease's end. All the rest is still asked for.
 """
 
 from enum import StrEnum
@@ -55,7 +57,7 @@ class JobState(msgspec.Struct, frozen=True):
     """How often this incarnation was claimed."""
     payload: str | None = None
     claim_id: str | None = None
-    """CLAIMED: the current claim."""
+    """CLAIMED: the current claim, by `claim_name`."""
     lease_end_ns: int = 0
     """CLAIMED: the lease ends at this instant at the earliest."""
     lease_end_latest_ns: int = 0
@@ -98,7 +100,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def contract(terms: Terms, *, timed: bool = True) -> Contract:
-    """Return what `step` asks for; not `timed`, if the clocks of the run differed by more than the terms allow."""
+    """Return what `step` asks for; not `timed` if the run's clocks differed by more than the terms allow."""
     return Contract(
         terms=terms,
         ttl_ns=round(terms.lease_ttl_seconds * SECOND_NS),
@@ -112,7 +114,8 @@ def contract(terms: Terms, *, timed: bool = True) -> Contract:
 def step(state: JobState, operation: Operation, contract: Contract) -> JobState | None:
     """Return the state after the operation took effect as it reports, None if the contract forbids that.
 
-    An outcome that is not known (`info`) is taken as ok; that it may never have happened is the caller's business.
+    An outcome that is not known (`info`) is taken as ok; that it may never have happened is the caller's
+    business.
     """
     instant = max(state.instant_ns, operation.inv_ns)
     rules = _REFUSALS if operation.outcome is EventType.FAIL else _EFFECTS
@@ -120,6 +123,13 @@ def step(state: JobState, operation: Operation, contract: Contract) -> JobState 
     if after is None or after.instant_ns > operation.ret_ns:
         return None
     return after
+
+
+def claim_name(operation: Operation) -> str | None:
+    """Return what tells claims apart: the id, else what else the queue reports, the attempt or the worker."""
+    if operation.claim_id is not None or operation.outcome is EventType.INFO:
+        return operation.claim_id
+    return f"@{operation.worker}" if operation.attempt is None else f"#{operation.attempt}"
 
 
 def _enqueue(state: JobState, operation: Operation, _contract: Contract, instant: int) -> JobState:
@@ -143,7 +153,7 @@ def _claim(state: JobState, operation: Operation, contract: Contract, instant: i
         instant,
         attempt,
         state.payload,
-        operation.claim_id,
+        claim_name(operation),
         contract.lease_end_ns(operation.inv_ns),
         contract.lease_end_latest_ns(operation.ret_ns),
         acked=state.acked,
@@ -172,12 +182,12 @@ def _same_payload(state: JobState, operation: Operation, contract: Contract) -> 
 
 def _ack(state: JobState, operation: Operation, contract: Contract, instant: int) -> JobState | None:
     if not _acts(state, operation, contract):
-        return _unchanged(state, instant) if operation.claim_id in state.acked else None
+        return _unchanged(state, instant) if claim_name(operation) in state.acked else None
     if contract.late_ack == "rejected" and instant > state.lease_end_latest_ns:
         return None
     if contract.terms.repeat_ack == "refused":
         return JobState(Phase.ABSENT, instant)
-    return JobState(Phase.ABSENT, instant, acked=state.acked | {operation.claim_id})
+    return JobState(Phase.ABSENT, instant, acked=state.acked | {claim_name(operation)})
 
 
 def _release(state: JobState, operation: Operation, contract: Contract, instant: int) -> JobState | None:
@@ -221,6 +231,13 @@ def _seen_dead(state: JobState, _operation: Operation, contract: Contract, insta
     return _died(state, contract, instant)
 
 
+def _lose_holder(state: JobState, operation: Operation, _contract: Contract, instant: int) -> JobState | None:
+    """Without leases, the holder's death is what ends a claim."""
+    if not _is_current(state, operation):
+        return None
+    return msgspec.structs.replace(state, instant_ns=instant, lease_end_ns=0)
+
+
 def _refused_claim_operation(
     state: JobState, operation: Operation, contract: Contract, instant: int
 ) -> JobState | None:
@@ -244,7 +261,7 @@ def _refused(state: JobState, _operation: Operation, _contract: Contract, instan
 
 
 def _is_current(state: JobState, operation: Operation) -> bool:
-    return state.phase is Phase.CLAIMED and state.claim_id == operation.claim_id
+    return state.phase is Phase.CLAIMED and state.claim_id == claim_name(operation)
 
 
 def _acts(state: JobState, operation: Operation, contract: Contract) -> bool:
@@ -259,8 +276,8 @@ def _is_last(state: JobState, contract: Contract) -> bool:
 def _died(state: JobState, contract: Contract, instant: int) -> JobState | None:
     """Return the job as a dead letter, if by now it can be one.
 
-    A lease's end at the last attempt makes it one without any operation. Nobody sees when, so it stays CLAIMED
-    here until something shows that it died; an ack that came first is still right.
+    A lease's end at the last attempt makes it one without any operation. Nobody sees when, so it stays
+    CLAIMED here until something shows that it died; an ack that came first is still right.
     """
     if state.phase is Phase.DEAD:
         return _unchanged(state, instant)
@@ -285,8 +302,9 @@ _EFFECTS = {
     "extend": _extend,
     "requeue": _requeue,
     "dead": _seen_dead,
+    "death": _lose_holder,
 }
-"""What each operation does when it returns ok; `dead` is the observation of a dead letter."""
+"""What each operation does when it returns ok. `dead`: a dead letter was seen; `death`: the holder died."""
 
 _REFUSALS = {
     "enqueue": _refused,

@@ -1,0 +1,233 @@
+"""One SQLite file that many processes share: made whole, opened with care, one transaction at a time.
+
+Creation. A new database is built under another name, synced and linked into place. So whoever sees the path
+sees a finished queue, many processes may open it at once, and a kill leaves at most a stray `*.new` file.
+(Setting it up in place would leave the switch to WAL, which SQLite does not wait for, as a race between the
+openers.)
+
+Fork. SQLite forgets that a POSIX lock is not inherited, even for connections that the child opens itself
+while it has the parent's in memory. So every connection is closed before a fork, and either side opens its
+own when needed.
+"""
+
+# One os call a step, each visible to what counts, fails or cuts off steps:
+# ruff: noqa: PTH100, PTH102, PTH108, PTH110, PTH112, PTH120
+
+import os
+import secrets
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ssq_core.filesystem import refuse_network_filesystem
+from ssq_core.queue import (
+    Durability,
+    QueueBusy,
+    QueueDataCorruptedError,
+    QueueError,
+    QueueIOError,
+    UnsupportedSchema,
+)
+
+APPLICATION_ID = 0x73737131
+"""`ssq1` in ASCII, at byte 68 of the file: tells a queue from another program's database."""
+
+SQLITE_VERSION_MIN = (3, 35)
+"""The first with RETURNING."""
+
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class Database:
+    """A handle on the file; may be used by several threads, and across a fork."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        schema: str,
+        schema_version: int,
+        busy_timeout_seconds: float,
+        durability: Durability,
+    ) -> None:
+        if sqlite3.sqlite_version_info < SQLITE_VERSION_MIN:
+            found, least = sqlite3.sqlite_version, ".".join(map(str, SQLITE_VERSION_MIN))
+            raise QueueIOError("open", os.fspath(path), f"SQLite {found} is too old; use {least} or later")
+        # The process may change its folder before a connection is opened anew.
+        self.path = os.path.abspath(path)
+        self._schema_version = schema_version
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._durability = durability
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        with self._typed_errors("open"):
+            # WAL keeps its index in memory that the processes of one host share.
+            refuse_network_filesystem(os.path.realpath(self.path))
+            self._create(schema)
+            self._connection = self._opened()
+        _DATABASES.add(self)
+
+    def __del__(self) -> None:
+        connection: sqlite3.Connection | None = getattr(self, "_connection", None)
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the connection; the next transaction opens another."""
+        with self._lock:
+            self._disconnect()
+
+    @contextmanager
+    def transaction(self, operation: str, *, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """Run the body as one transaction: all of it, or after any exception nothing.
+
+        Raises `QueueBusy` if others kept the file locked for longer than the timeout,
+        `QueueDataCorruptedError`, or `QueueIOError` (after a failed sync at commit nobody can say whether the
+        transaction will be there).
+        """
+        with self._lock, self._typed_errors(operation):
+            if self._connection is None:
+                self._connection = self._opened()
+            try:
+                self._connection.execute(begin)
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        assert self._connection is not None
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            # Closing rolls back too, and nothing of the failed transaction may reach the next one.
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        # mode=rw: a path that has gone is an error, not a new empty database. The URI quotes every odd
+        # character.
+        connection = sqlite3.connect(
+            f"{Path(self.path).as_uri()}?mode=rw",
+            uri=True,
+            timeout=self._busy_timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            self._check(connection)
+            level = "FULL" if self._durability == "power-loss" else "NORMAL"
+            connection.execute(f"PRAGMA synchronous = {level}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        if application_id != APPLICATION_ID:
+            raise QueueDataCorruptedError(
+                self.path, "not a queue, but an empty file or another program's database"
+            )
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != self._schema_version:
+            raise UnsupportedSchema(self.path, version, self._schema_version)
+
+    def _create(self, schema: str) -> None:
+        folder = os.path.dirname(self.path)
+        if not os.path.exists(self.path):
+            _make_folder(folder)
+            draft = f"{self.path}.{secrets.token_hex(8)}.new"
+            try:
+                self._write(draft, schema)
+                with suppress(FileExistsError):  # another process was first
+                    os.link(draft, self.path)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(draft)
+        if self._durability == "power-loss":
+            # At every open: the process that linked it may not have come to this line yet.
+            _sync(folder)
+
+    def _write(self, draft: str, schema: str) -> None:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        connection = sqlite3.connect(draft, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = OFF")  # synced once, below
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(schema)
+            connection.execute(f"PRAGMA user_version = {self._schema_version}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        finally:
+            connection.close()  # moves the log into the file and removes it
+        if self._durability == "power-loss":
+            _sync(draft)
+
+    @contextmanager
+    def _typed_errors(self, operation: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._typed(error, operation) from error
+        except OSError as error:
+            raise QueueIOError(
+                operation, error.filename or self.path, error.strerror or str(error)
+            ) from error
+
+    def _typed(self, error: sqlite3.Error, operation: str) -> QueueError:
+        # Extended codes (such as SQLITE_IOERR_FSYNC) keep the primary one in their low byte.
+        code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _BUSY:
+            return QueueBusy(operation, self.path, f"locked by others for {self._busy_timeout_seconds} s")
+        if code in _DAMAGED:
+            return QueueDataCorruptedError(self.path, str(error))
+        return QueueIOError(operation, self.path, str(error))
+
+
+def _make_folder(folder: str) -> None:
+    if os.path.isdir(folder):
+        return
+    parent = os.path.dirname(folder)
+    _make_folder(parent)
+    with suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    _sync(parent)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_DATABASES: weakref.WeakSet[Database] = weakref.WeakSet()
+_HELD_OVER_FORK: list[Database] = []
+
+
+def _before_fork() -> None:
+    # Waits for running transactions; the locks stay held, so that nobody opens a connection before the fork
+    # is done.
+    for database in list(_DATABASES):
+        database._lock.acquire()  # noqa: SLF001 - this module's own
+        database._disconnect()  # noqa: SLF001
+        _HELD_OVER_FORK.append(database)
+
+
+def _after_fork() -> None:
+    while _HELD_OVER_FORK:
+        _HELD_OVER_FORK.pop()._lock.release()  # noqa: SLF001
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -24,7 +24,8 @@ class Cell:
 def printable(text: str) -> str:
     """Return the text on one line: a job id may hold anything, a terminal's escape codes too."""
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
     )
 
 

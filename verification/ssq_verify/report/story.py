@@ -46,9 +46,15 @@ def rows(history: History, violation: Violation, *, limit: int = ROWS_MAX) -> tu
     shown = sorted(_chosen(moments, witness, violation.job_id, limit), key=lambda moment: moment.index)
     start_ns = min((event.time_ns for event in history.events if event.run == violation.run), default=0)
     told = [_row(moment, start_ns, witness, violation) for moment in shown]
-    last = max((position for position, each in enumerate(told) if each.is_witness), default=len(told) - 1)
+    last = max((position for position, each in enumerate(told) if each.is_witness), default=-1)
     return tuple(
-        Row(time_ns=each.time_ns, worker=each.worker, text=each.text, is_witness=each.is_witness, is_break=position == last)
+        Row(
+            time_ns=each.time_ns,
+            worker=each.worker,
+            text=each.text,
+            is_witness=each.is_witness,
+            is_break=position == last,
+        )
         for position, each in enumerate(told)
     )
 
@@ -56,18 +62,29 @@ def rows(history: History, violation: Violation, *, limit: int = ROWS_MAX) -> tu
 def drawn(told: Sequence[Row], *, width: int = WIDTH) -> list[Text]:
     """Draw rows in a column for each worker; where that's too wide, in one column with the workers' names."""
     workers = sorted({each.worker for each in told}, key=lambda name: (len(name), name))
-    columns = {worker: max(len(worker), *(len(each.text) for each in told if each.worker == worker)) for worker in workers}
+    columns = {
+        worker: max(len(worker), *(len(each.text) for each in told if each.worker == worker))
+        for worker in workers
+    }
     times = [seconds(each.time_ns) for each in told]
     time_width = max((len(time) for time in times), default=0)
     if time_width + GAP + sum(columns.values()) + GAP * len(columns) + len(MARK) > width:
         return _drawn_narrow(told, times, time_width, width)
     widths = (time_width, *columns.values(), len(MARK))
-    heading = row([Cell(text=""), *(Cell(text=worker, style="dim") for worker in workers), Cell(text="")], widths)
-    return [heading, *(row(_cells(each, time, time_width, workers), widths) for each, time in zip(told, times, strict=True))]
+    heading = row(
+        [Cell(text=""), *(Cell(text=worker, style="dim") for worker in workers), Cell(text="")], widths
+    )
+    return [
+        heading,
+        *(
+            row(_cells(each, time, time_width, workers), widths)
+            for each, time in zip(told, times, strict=True)
+        ),
+    ]
 
 
 def seconds(time_ns: int) -> str:
-    """Return a time in seconds to one decimal, cut and not rounded: what was before a minute's end stays before."""
+    """Return a time in seconds to one decimal, cut and not rounded: what came before 60 s stays before."""
     return f"{time_ns // 100_000_000 / 10:.1f} s"
 
 
@@ -83,7 +100,9 @@ class _Moment:
 
 
 def _moments(history: History, run: int) -> list[_Moment]:
-    heal = min((event.index for event in history.events if event.run == run and event.f == "heal"), default=None)
+    heal = min(
+        (event.index for event in history.events if event.run == run and event.f == "heal"), default=None
+    )
     moments = [
         _moment(operation, operation.inv_index, operation.ret_index, heal)
         for operation in history.operations
@@ -115,7 +134,8 @@ def _chosen(moments: list[_Moment], witness: set[int], job_id: str | None, limit
     candidates = [
         moment
         for moment in moments
-        if moment.indexes & witness or (moment.index <= end and (not moment.healed or moment.what.job_id == job_id))
+        if moment.indexes & witness
+        or (moment.index <= end and (not moment.healed or moment.what.job_id == job_id))
     ]
     return sorted(candidates, key=rank)[:limit]
 
@@ -123,11 +143,18 @@ def _chosen(moments: list[_Moment], witness: set[int], job_id: str | None, limit
 def _row(moment: _Moment, start_ns: int, witness: set[int], violation: Violation) -> Row:
     what = moment.what
     shows_payload = violation.invariant == "integrity"
-    text = operation_text(what, shows_payload=shows_payload) if isinstance(what, Operation) else event_text(what)
+    text = (
+        operation_text(what, shows_payload=shows_payload) if isinstance(what, Operation) else event_text(what)
+    )
     time_ns = (what.inv_ns if isinstance(what, Operation) else what.time_ns) - start_ns
     if isinstance(what, Operation) and what.ret_ns != NEVER_NS and what.ret_ns - what.inv_ns >= SETTLED_NS:
         text += f" (by {seconds(what.ret_ns - start_ns)})"
-    return Row(time_ns=time_ns, worker=printable(what.worker), text=printable(text), is_witness=bool(moment.indexes & witness))
+    return Row(
+        time_ns=time_ns,
+        worker=printable(what.worker),
+        text=printable(text),
+        is_witness=bool(moment.indexes & witness),
+    )
 
 
 def operation_text(operation: Operation, *, shows_payload: bool = False) -> str:
@@ -143,22 +170,17 @@ def operation_text(operation: Operation, *, shows_payload: bool = False) -> str:
 
 
 def event_text(event: Event) -> str:
-    """Return what a single event says: `dies`, `clock is 2.0 s ahead`, `the queue is empty`."""
-    match event.f:
-        case "crash":
-            return "dies"
-        case "clock":
-            return _clock(float(event.value or 0))
-        case "power-loss":
-            return "the power fails"
-        case "drained":
-            return "finds the queue drained"
-        case "drain-cut":
-            return f"stops polling: {event.value}"
-        case "dead":
-            return f"finds {event.job_id} dead"
-        case _:
-            return " ".join(part for part in (event.f, event.job_id, event.value) if part)
+    """Return what a single event says: `dies`, `clock is 2.0 s ahead`, `finds the queue drained`."""
+    if event.f == "clock":
+        return _clock(float(event.value or 0))
+    known = {
+        "crash": "dies",
+        "power-loss": "the power fails",
+        "drained": "finds the queue drained",
+        "drain-cut": f"stops polling: {event.value}",
+        "dead": f"finds {event.job_id} dead",
+    }
+    return known.get(event.f) or " ".join(part for part in (event.f, event.job_id, event.value) if part)
 
 
 def _named(operation: Operation, *, shows_payload: bool) -> Iterable[str]:
@@ -180,7 +202,9 @@ def _answer(operation: Operation, *, shows_payload: bool) -> str:
     answer = shortened(operation.job_id, length=24)
     answer += f" #{operation.attempt}" if operation.attempt is not None else ""
     answer += f" as {shortened(operation.claim_id, length=12)}" if operation.claim_id is not None else ""
-    return answer + (f", {_payload(operation.value)}" if shows_payload and operation.value is not None else "")
+    return answer + (
+        f", {_payload(operation.value)}" if shows_payload and operation.value is not None else ""
+    )
 
 
 def _payload(encoded: str) -> str:

@@ -15,7 +15,11 @@ STYLES = {
     Finding.VACUOUS: "yellow",
     Finding.UNKNOWN: "yellow",
 }
-HEADINGS = (Cell(text="invariant", style="dim"), Cell(text="verdict", style="dim"), Cell(text="what was seen", style="dim"))
+HEADINGS = (
+    Cell(text="invariant", style="dim"),
+    Cell(text="verdict", style="dim"),
+    Cell(text="what was seen", style="dim"),
+)
 INVARIANT_WIDTH, VERDICT_WIDTH = 17, 16
 
 
@@ -27,8 +31,12 @@ def verdict_table(verdicts: Sequence[Verdict], *, width: int = WIDTH) -> list[Te
     for verdict in verdicts:
         first, *rest = wrapped(verdict.sentence, width=sentence_width)
         quiet = "dim" if is_for_another_way(verdict) or verdict.verdict is Finding.NOT_OFFERED else ""
-        lines.append(row((Cell(text=verdict.invariant), finding(verdict), Cell(text=first, style=quiet)), widths))
-        lines.extend(row((Cell(text=""), Cell(text=""), Cell(text=line, style=quiet)), widths) for line in rest)
+        lines.append(
+            row((Cell(text=verdict.invariant), finding(verdict), Cell(text=first, style=quiet)), widths)
+        )
+        lines.extend(
+            row((Cell(text=""), Cell(text=""), Cell(text=line, style=quiet)), widths) for line in rest
+        )
     return lines
 
 

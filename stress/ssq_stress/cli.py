@@ -1,0 +1,168 @@
+"""The command `ssq`: which words it takes, and which exit code each outcome has.
+
+0 all hold or are not offered, 1 violated, 3 vacuous or unknown, 64 usage or bad input, 70 the harness itself.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from ssq_stress import commands, explanation
+from ssq_stress.console import BadInput, ReaderGone, complain, forgiving_streams, keep_traceback, say
+from ssq_verify.subject import SubjectFailed
+from ssq_verify.verdict import EXIT_HARNESS, EXIT_OK, EXIT_USAGE
+
+EXIT_INTERRUPTED, EXIT_READER_GONE = 130, 141
+"""As a shell reports a process that SIGINT or SIGPIPE ended."""
+
+# Typer carries a copy of click in some versions and imports it in others; this is the one that it raises.
+UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
+
+app = typer.Typer(
+    help="Find out whether a job queue keeps its promises, and see the shortest way to break it.",
+    epilog="Exit codes: 0 all hold or are not offered; 1 violated; 3 vacuous or unknown; "
+    "64 usage or bad input; 70 the harness itself.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class Profile(StrEnum):
+    """How long to look."""
+
+    QUICK = "quick"
+    CI = "ci"
+    NIGHTLY = "nightly"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Invariants = Annotated[
+    str | None,
+    typer.Option("--invariants", metavar="A,B", help="Judge only these; `ssq explain` lists them."),
+]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        say([f"ssq {version('ssq')}"])
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def verify(
+    subject: Annotated[
+        str, typer.Argument(help="A name from `ssq subjects`, FILE.py:FACTORY or MODULE:FACTORY.")
+    ],
+    profile: Annotated[Profile, typer.Option(help="How long to look: 20 s, 60 s, or hours.")] = Profile.QUICK,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other runs. [default: 0]")] = None,
+    invariants: Invariants = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write. [default: .ssq/runs/TIME-SUBJECT]")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Drive a queue through many runs and judge what it did."""
+    return commands.verify(
+        subject, profile=profile.value, seed=seed, invariants=invariants, out=out, as_json=json
+    )
+
+
+@app.command()
+def check(
+    history: Annotated[
+        Path, typer.Argument(help="A history: JSON Lines, or Parquet if it ends in .parquet.")
+    ],
+    invariants: Invariants = None,
+    json: Json = False,
+) -> int:
+    """Judge a history that anything, anywhere, recorded."""
+    return commands.check(history, invariants=invariants, as_json=json)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A repro that `ssq verify` wrote.")],
+    json: Json = False,
+) -> int:
+    """Run a repro again: `still fails` (1) or `fixed` (0)."""
+    return commands.replay(file, as_json=json)
+
+
+@app.command()
+def subjects(json: Json = False) -> int:
+    """List the queues that come with ssq."""
+    return commands.subjects(as_json=json)
+
+
+@app.command()
+def explain(
+    invariant: Annotated[str | None, typer.Argument(help="Which one; without it, all are listed.")] = None,
+    json: Json = False,
+) -> int:
+    """Say what an invariant requires, and show a smallest history that breaks it."""
+    return explanation.explain(invariant, as_json=json)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line and return its exit code; what goes wrong is one line on standard error."""
+    try:
+        with forgiving_streams():
+            return _carried_out(arguments)
+    except ReaderGone:
+        return EXIT_READER_GONE
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted; what was written so far is kept")
+        return EXIT_INTERRUPTED
+    except (BadInput, SubjectFailed) as error:
+        complain(str(error))
+        return EXIT_USAGE
+    except UsageError as error:
+        complain(_usage(error))
+        return EXIT_USAGE
+    except Exception as error:  # noqa: BLE001 - the last door: a traceback helps nobody who only ran a command
+        return _harness_failed(error)
+
+
+def main() -> None:
+    """Run the console script `ssq`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _carried_out(arguments: Sequence[str]) -> int:
+    code = typer.main.get_command(app).main(args=list(arguments), prog_name="ssq", standalone_mode=False)
+    if code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else EXIT_OK
+
+
+def _usage(error: Exception) -> str:
+    message = getattr(error, "format_message", lambda: str(error))().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see {context.command_path if context else 'ssq'} --help"
+
+
+def _harness_failed(error: Exception) -> int:
+    if os.environ.get("SSQ_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    what = f"{type(error).__name__}: {error}"
+    complain(
+        f"the harness itself failed: {what} (traceback in {keep_traceback(error)}; SSQ_TRACEBACK=1 shows it)"
+    )
+    return EXIT_HARNESS

@@ -1,0 +1,185 @@
+"""What each command of `ssq` does: from its arguments to what it prints and the exit code that it returns.
+
+Heavy modules (DuckDB, Hypothesis) are imported by the command that needs them: the others answer at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.text import Text
+
+from ssq_stress.console import progress_shown, say, say_json, width
+from ssq_stress.door import chosen, named_history, named_repro, named_subject, safe_name, writable
+from ssq_verify import subject as subject_module
+from ssq_verify.report.document import verdict_documents
+from ssq_verify.report.layout import printable
+from ssq_verify.report.story import story
+from ssq_verify.report.table import summary, verdict_table
+from ssq_verify.verdict import EXIT_OK, EXIT_VIOLATED, Finding, Verdict, exit_code
+
+if TYPE_CHECKING:
+    from ssq_verify.repro import Replay, Repro
+
+RUNS = Path(".ssq/runs")
+SEED = 0
+"""The seed where none is given: the same runs for everybody, every time."""
+
+
+def verify(
+    reference: str, *, profile: str, seed: int | None, invariants: str | None, out: Path | None, as_json: bool
+) -> int:
+    """Drive a subject, judge it, and show the verdicts. Raises `BadInput`."""
+    from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
+
+    seed = SEED if seed is None else seed
+    only = chosen(invariants)
+    queue = named_subject(reference)
+    out = writable(out or RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{safe_name(reference)}")
+    if not as_json:
+        say([title("verify", reference, f"profile {profile}", f"seed {seed}")])
+    with progress_shown() as progress:
+        report = verified(queue, profile=profile, seed=seed, only=only, out=out, progress=progress)
+    if as_json:
+        document = {
+            "subject": report.subject,
+            "seed": seed,
+            "profile": report.profile,
+            "ways": list(report.ways),
+        }
+        say_json(document | {"verdicts": verdict_documents(report.verdicts), "explored": report.explored})
+        return exit_code(report.verdicts)
+    say([Text(), *verdict_table(report.verdicts, width=width()), Text(), summary(report.verdicts), Text()])
+    say([*_stories(report.verdicts), Text(f"history, verdicts and repros: {out}", style="dim")])
+    say(_replay_commands(report.verdicts)[:1])
+    return exit_code(report.verdicts)
+
+
+def check(path: Path, *, invariants: str | None, as_json: bool) -> int:
+    """Judge a recorded history. Raises `BadInput`."""
+    from ssq_verify.judge import judge  # noqa: PLC0415 - see the module's docstring
+
+    only = chosen(invariants)
+    history = named_history(path)
+    verdicts = judge(history, ways=("log",), only=only)
+    if as_json:
+        runs = len({event.run for event in history.events})
+        explored = {"operations": len(history.operations), "runs": runs}
+        document = {"history": str(path), "subject": history.header.subject, "ways": ["log"]}
+        say_json(document | {"verdicts": verdict_documents(verdicts), "explored": explored})
+        return exit_code(verdicts)
+    say([title("check", str(path), f"{len(history.operations):,} operations"), Text()])
+    say([*verdict_table(verdicts, width=width()), Text(), summary(verdicts)])
+    broken = [verdict for verdict in verdicts if verdict.violation is not None]
+    for verdict in sorted(broken, key=_witness_length)[:1]:
+        assert verdict.violation is not None
+        say([Text(), *story(history, verdict.violation, width=width()), Text()])
+        say([f"ssq check {path} --invariants {verdict.invariant}"])
+    return exit_code(verdicts)
+
+
+def replay(path: Path, *, as_json: bool) -> int:
+    """Run a repro again and say whether it still fails. Raises `BadInput`."""
+    from ssq_verify.repro import replay as replayed  # noqa: PLC0415 - see the module's docstring
+
+    repro = named_repro(path)
+    named_subject(repro.subject)
+    outcome = replayed(repro)
+    result = "still fails" if outcome.still_fails else "fixed"
+    code = EXIT_VIOLATED if outcome.still_fails else EXIT_OK
+    if as_json:
+        say_json(_replay_document(path, repro, outcome, result))
+        return code
+    say([title("replay", str(path), repro.subject, repro.invariant), Text()])
+    if outcome.violation is not None:
+        say([*story(outcome.history, outcome.violation, width=width()), Text()])
+    say([Text(f"{result}: {repro.invariant}", style="bold red" if outcome.still_fails else "bold green")])
+    say([f"ssq replay {path}"] if outcome.still_fails else [])
+    return code
+
+
+def subjects(*, as_json: bool) -> int:
+    """List the subjects that come with the package."""
+    listed = [(name, subject_module.load(name)) for name in subject_module.names()]
+    if as_json:
+        say_json(
+            [
+                {
+                    "name": name,
+                    "summary": _first_line(each.factory),
+                    "promises": msgspec.to_builtins(each.promises),
+                }
+                for name, each in listed
+            ]
+        )
+        return EXIT_OK
+    name_width = max(len(name) for name, _ in listed)
+    say(f"{name:<{name_width}}  {_first_line(each.factory)}" for name, each in listed)
+    say(["", "Your own: ssq verify path/to/file.py:factory, or package.module:factory"])
+    return EXIT_OK
+
+
+def title(command: str, *parts: str) -> Text:
+    """Return the first line of a command's results."""
+    line = Text(f"ssq {command} ", no_wrap=True, overflow="ignore").append(printable(parts[0]), style="bold")
+    for part in parts[1:]:
+        line.append(" · ", style="dim").append(printable(part))
+    return line
+
+
+def _stories(verdicts: Sequence[Verdict]) -> list[Text | str]:
+    """Tell the shortest violation, and name the command that replays each of the others."""
+    ordered = _by_repro(verdicts)
+    if not ordered:
+        return []
+    first, *others = ordered
+    lines: list[Text | str] = [*_replayed_story(first), Text()]
+    if others:
+        name_width = max(len(verdict.invariant) for verdict in others)
+        lines.append(Text("the others:", style="dim"))
+        lines += [f"  {verdict.invariant:<{name_width}}  ssq replay {verdict.repro}" for verdict in others]
+        lines.append(Text())
+    return lines
+
+
+def _replayed_story(verdict: Verdict) -> list[Text]:
+    from ssq_verify.repro import replay as replayed  # noqa: PLC0415 - see the module's docstring
+
+    assert verdict.repro is not None
+    outcome = replayed(named_repro(Path(verdict.repro)))
+    if outcome.violation is None:
+        return [Text(f"{verdict.invariant}: {printable(verdict.sentence)}; its repro did not show it again")]
+    return story(outcome.history, outcome.violation, width=width())
+
+
+def _replay_commands(verdicts: Sequence[Verdict]) -> list[str]:
+    return [f"ssq replay {verdict.repro}" for verdict in _by_repro(verdicts)]
+
+
+def _by_repro(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    violated = [v for v in verdicts if v.verdict is Finding.VIOLATED and v.repro is not None]
+    return sorted(violated, key=lambda verdict: len(named_repro(Path(verdict.repro or "")).scenario.steps))
+
+
+def _witness_length(verdict: Verdict) -> int:
+    return len(verdict.violation.witness) if verdict.violation is not None else 0
+
+
+def _replay_document(path: Path, repro: "Repro", outcome: "Replay", result: str) -> dict[str, Any]:
+    violation = outcome.violation
+    return {
+        "repro": str(path),
+        "subject": repro.subject,
+        "invariant": repro.invariant,
+        "result": result,
+        "sentence": None if violation is None else violation.sentence,
+        "witness": None if violation is None else msgspec.to_builtins(violation.witness),
+    }
+
+
+def _first_line(factory: object) -> str:
+    module = sys.modules[factory.__module__]
+    return ((module.__doc__ or "").strip() or "not described").splitlines()[0]

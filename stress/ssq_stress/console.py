@@ -1,0 +1,123 @@
+"""Where the command line's words go: results to standard output, progress and errors to standard error."""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from ssq_verify.report.layout import WIDTH, printable
+
+if TYPE_CHECKING:
+    from ssq_verify.verify import Progress
+
+TRACEBACKS = Path(".ssq/tracebacks")
+
+
+class BadInput(Exception):  # noqa: N818 - it names what is bad
+    """What was given can't be used; the message is one line: what, where, what to do next."""
+
+
+class ReaderGone(Exception):  # noqa: N818 - it names what happened
+    """Whoever read the output has closed it; there is nobody left to talk to."""
+
+
+class _PipedConsole(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise ReaderGone
+
+
+def results() -> Console:
+    """Return the console for results: coloured on a terminal, plain text elsewhere."""
+    return _PipedConsole(highlight=False, markup=False, emoji=False)
+
+
+def errors() -> Console:
+    """Return the console for progress and errors."""
+    return _PipedConsole(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def width() -> int:
+    """Return how many columns results may take: the terminal's, at most 100; in a pipe always 100."""
+    console = results()
+    return min(console.width, WIDTH) if console.is_terminal else WIDTH
+
+
+def say(lines: Iterable[Text | str]) -> None:
+    """Print lines of results. Raises `ReaderGone`."""
+    console = results()
+    for line in lines:
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+
+
+def say_json(document: Any) -> None:
+    """Print one JSON document. Raises `ReaderGone`."""
+    try:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
+def complain(message: str) -> None:
+    """Print one line about what went wrong."""
+    errors().print(
+        Text("ssq: ", style="bold red") + Text(printable(message)),
+        no_wrap=True,
+        overflow="ignore",
+        crop=False,
+    )
+
+
+@contextmanager
+def forgiving_streams() -> Iterator[None]:
+    """Show a name that the terminal's encoding lacks as an escape; let a closed pipe end us quietly."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, ReaderGone):
+        # Python flushes standard output once more as it ends; that must find something to write to.
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device, not a path of ours
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise ReaderGone from None
+
+
+def keep_traceback(error: BaseException) -> str:
+    """Write down how the harness failed; return where, or why nowhere."""
+    text = "".join(traceback.format_exception(error))
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
+    for folder in (TRACEBACKS, Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        except OSError:
+            continue
+        return str(folder / name)
+    return "nowhere: no folder could be written"
+
+
+@contextmanager
+def progress_shown() -> Iterator[Callable[["Progress"], None]]:
+    """Give a callback that shows how far a run is: on a terminal only, and gone when the run is over."""
+    console = errors()
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with Bars(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True
+    ) as bars:
+        task = bars.add_task("starting", total=None)
+        yield lambda seen: bars.update(task, description=seen.phase, completed=seen.done, total=seen.total)

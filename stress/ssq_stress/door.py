@@ -1,0 +1,93 @@
+"""Where arguments become values: what is wrong with them is said here, in one line, before anything runs."""
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ssq_stress.console import BadInput
+from ssq_verify import history as history_module
+from ssq_verify import subject as subject_module
+from ssq_verify.history import History, InvalidHistory
+from ssq_verify.subject import Subject, UnknownSubject
+
+if TYPE_CHECKING:
+    from ssq_verify.repro import Repro
+
+T = TypeVar("T")
+SAFE_NAME_LENGTH = 40
+
+
+def named_subject(reference: str) -> Subject:
+    """Return the subject that was named. Raises `BadInput`."""
+    try:
+        return subject_module.load(reference)
+    except UnknownSubject as error:
+        raise BadInput(str(error)) from error
+
+
+def named_history(path: Path) -> History:
+    """Read the history that was named. Raises `BadInput`."""
+    return _read(path, history_module.read, InvalidHistory)
+
+
+def named_repro(path: Path) -> "Repro":
+    """Read the repro that was named. Raises `BadInput`."""
+    from ssq_verify.repro import InvalidRepro, load  # noqa: PLC0415 - only `ssq replay` needs it
+
+    return _read(path, load, InvalidRepro)
+
+
+def chosen(invariants: str | None) -> frozenset[str] | None:
+    """Return the ids in a comma-separated list; None means all. Raises `BadInput`."""
+    if invariants is None:
+        return None
+    ids = frozenset(name.strip() for name in invariants.split(",") if name.strip())
+    for unknown in sorted(ids - set(invariant_ids())):
+        raise BadInput(unknown_invariant(unknown))
+    if not ids:
+        raise BadInput("--invariants is empty; name one or more, as in --invariants fencing,integrity")
+    return ids
+
+
+def invariant_ids() -> tuple[str, ...]:
+    """Return what can be judged, in the order of the table."""
+    from ssq_verify.judge import IDS  # noqa: PLC0415 - it loads DuckDB
+
+    return tuple(IDS)
+
+
+def unknown_invariant(name: str) -> str:
+    """Return what to say of an id that there isn't, with the nearest that there is."""
+    near = difflib.get_close_matches(name, invariant_ids(), n=1)
+    advice = f"did you mean {near[0]}?" if near else "`ssq explain` lists them"
+    return f"{name}: no such invariant; {advice}"
+
+
+def writable(folder: Path) -> Path:
+    """Make the folder that results go to. Raises `BadInput`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{folder}: can not write there ({error.strerror}); name another folder with --out"
+        ) from error
+    return folder
+
+
+def safe_name(reference: str) -> str:
+    """Return a subject's reference as the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", reference).strip("-.")[-SAFE_NAME_LENGTH:] or "subject"
+
+
+def _read(path: Path, reader: Callable[[Path], T], invalid: type[Exception]) -> T:
+    try:
+        return reader(path)
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file; check the path") from error
+    except OSError as error:
+        raise BadInput(f"{path}: can not be read ({error.strerror}); check the path") from error
+    except invalid as error:
+        message = str(error)
+        raise BadInput(message if str(path) in message else f"{path}: {message}") from error

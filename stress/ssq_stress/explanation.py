@@ -1,0 +1,95 @@
+"""What `ssq explain` says: an invariant's requirement, a history that breaks it, the usual bug behind it."""
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from ssq_stress.console import BadInput, say, say_json, width
+from ssq_stress.door import unknown_invariant
+from ssq_verify.history import History
+from ssq_verify.notation import h
+from ssq_verify.report.layout import paragraph
+from ssq_verify.report.story import drawn, rows
+from ssq_verify.verdict import EXIT_OK, Violation
+
+if TYPE_CHECKING:
+    from ssq_verify.invariants import Invariant
+
+
+def explain(name: str | None, *, as_json: bool) -> int:
+    """Explain one invariant, or list them all. Raises `BadInput`."""
+    from ssq_verify.invariants import INVARIANTS  # noqa: PLC0415 - it loads DuckDB
+
+    if name is None:
+        return _list(INVARIANTS, as_json=as_json)
+    found = next((invariant for invariant in INVARIANTS if invariant.id == name), None)
+    if found is None:
+        raise BadInput(unknown_invariant(name))
+    if as_json:
+        say_json(_document(found))
+    else:
+        say(_lines(found, width()))
+    return EXIT_OK
+
+
+def _list(invariants: "tuple[Invariant, ...]", *, as_json: bool) -> int:
+    if as_json:
+        say_json([_document(invariant) for invariant in invariants])
+        return EXIT_OK
+    name_width = max(len(invariant.id) for invariant in invariants)
+    for invariant in invariants:
+        first, *rest = paragraph(invariant.requirement, width=width() - name_width - 2)
+        say([Text(f"{invariant.id:<{name_width}}  ", style="bold") + first])
+        say(Text(" " * (name_width + 2)) + line for line in rest)
+    return EXIT_OK
+
+
+def _document(invariant: "Invariant") -> dict[str, object]:
+    return {
+        "invariant": invariant.id,
+        "requirement": invariant.requirement,
+        "sound_because": invariant.sound_because,
+        "usual_bug": invariant.usual_bug,
+        "broken": list(invariant.broken),
+        "accepted": list(invariant.accepted),
+    }
+
+
+def _lines(invariant: "Invariant", columns: int) -> list[Text]:
+    lines = [
+        Text(invariant.id, style="bold"),
+        *paragraph(invariant.requirement, width=columns, indent=2),
+        Text(),
+    ]
+    lines += [Text("A smallest history that breaks it", style="bold"), *_broken(invariant, columns), Text()]
+    lines += [
+        Text("A smallest history that keeps it", style="bold"),
+        *_accepted(_written(invariant, invariant.accepted[0]), columns),
+        Text(),
+    ]
+    lines += [
+        Text("The usual bug", style="bold"),
+        *paragraph(invariant.usual_bug, width=columns, indent=2),
+        Text(),
+    ]
+    lines += [Text("Why no correct queue is accused", style="bold")]
+    return lines + paragraph(invariant.sound_because, width=columns, indent=2)
+
+
+def _broken(invariant: "Invariant", columns: int) -> list[Text]:
+    from ssq_verify.invariants import violations  # noqa: PLC0415 - it loads DuckDB
+
+    history = _written(invariant, invariant.broken[0])
+    found = next(iter(violations(history, invariant.id, limit=1)), None)
+    if found is None:
+        return _accepted(history, columns)
+    return [*paragraph(found.sentence, width=columns, indent=2), *drawn(rows(history, found), width=columns)]
+
+
+def _accepted(history: History, columns: int) -> list[Text]:
+    nothing = Violation(invariant="", run=0, job_id=None, sentence="", witness=())
+    return drawn(rows(history, nothing), width=columns)
+
+
+def _written(invariant: "Invariant", line: str) -> History:
+    return h(*(item.strip() for item in line.split(";")), terms=invariant.terms)

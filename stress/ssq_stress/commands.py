@@ -33,14 +33,14 @@ def verify(
     reference: str, *, profile: str, seed: int | None, invariants: str | None, out: Path | None, as_json: bool
 ) -> int:
     """Drive a subject, judge it, and show the verdicts. Raises `BadInput`."""
-    from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
-
     seed = SEED if seed is None else seed
     only = chosen(invariants)
     queue = named_subject(reference)
     out = writable(out or RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{safe_name(reference)}")
     if not as_json:
         say([title("verify", reference, f"profile {profile}", f"seed {seed}")])
+    from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
+
     with progress_shown() as progress:
         report = verified(queue, profile=profile, seed=seed, only=only, out=out, progress=progress)
     if as_json:

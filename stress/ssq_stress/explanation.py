@@ -6,7 +6,7 @@ from rich.text import Text
 
 from ssq_stress.console import BadInput, say, say_json, width
 from ssq_stress.door import unknown_invariant
-from ssq_verify.history import History
+from ssq_verify.history import History, Terms
 from ssq_verify.notation import h
 from ssq_verify.report.layout import paragraph
 from ssq_verify.report.story import drawn, rows
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 def explain(name: str | None, *, as_json: bool) -> int:
     """Explain one invariant, or list them all. Raises `BadInput`."""
-    from ssq_verify.invariants import INVARIANTS  # noqa: PLC0415 - it loads DuckDB
-
+    known = _known()
     if name is None:
-        return _list(INVARIANTS, as_json=as_json)
-    found = next((invariant for invariant in INVARIANTS if invariant.id == name), None)
+        return _list(known, as_json=as_json)
+    found = next((invariant for invariant in known if invariant.id == name), None)
     if found is None:
         raise BadInput(unknown_invariant(name))
     if as_json:
@@ -30,6 +29,29 @@ def explain(name: str | None, *, as_json: bool) -> int:
     else:
         say(_lines(found, width()))
     return EXIT_OK
+
+
+def _known() -> "tuple[Invariant, ...]":
+    from ssq_verify.invariants import INVARIANTS, Invariant  # noqa: PLC0415 - it loads DuckDB
+
+    exact = Invariant(
+        id="linearizable",
+        requirement="For each job, there is an order of its operations, each within its interval, that "
+        "the contract accepts. This is the exact check; the others are its readable consequences.",
+        sound_because="It searches all orders, and an operation whose outcome is not known may come at "
+        "any later time, or never. Where the search reaches its limit, it says unknown.",
+        usual_bug="Any of the others, or one without a name: an answer that no state of the job explains.",
+        holds="",
+        vacuous="",
+        offered_if="true",
+        not_offered="",
+        needs=None,
+        terms=Terms(),
+        broken=("w1 enqueue j1; w1 claim j1#1; w1 ack j1#1 !lost",),
+        accepted=("w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; w1 ack j1#1 !lost",),
+        queries={},
+    )
+    return (*INVARIANTS[:-1], exact, INVARIANTS[-1])
 
 
 def _list(invariants: "tuple[Invariant, ...]", *, as_json: bool) -> int:
@@ -77,10 +99,10 @@ def _lines(invariant: "Invariant", columns: int) -> list[Text]:
 
 
 def _broken(invariant: "Invariant", columns: int) -> list[Text]:
-    from ssq_verify.invariants import violations  # noqa: PLC0415 - it loads DuckDB
+    from ssq_verify.judge import verdict_on  # noqa: PLC0415 - it loads DuckDB
 
     history = _written(invariant, invariant.broken[0])
-    found = next(iter(violations(history, invariant.id, limit=1)), None)
+    found = verdict_on(history, invariant.id, ways=("log",)).violation
     if found is None:
         return _accepted(history, columns)
     return [*paragraph(found.sentence, width=columns, indent=2), *drawn(rows(history, found), width=columns)]

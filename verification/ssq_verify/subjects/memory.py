@@ -6,6 +6,7 @@ It is meant to be read beside `openspec/specs/lease-queue/spec.md`: one lock, on
 import itertools
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -44,7 +45,7 @@ class Store:
     """What the handles on one queue share: its jobs, the oldest first."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
-    claim_numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    claim_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 

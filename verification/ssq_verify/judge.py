@@ -1,4 +1,4 @@
-"""What does a history say of each promise? One verdict an invariant, from the SQL queries and the exact check."""
+"""What does a history say of each promise? One verdict an invariant, by SQL and the exact check."""
 
 from collections.abc import Collection
 
@@ -26,7 +26,7 @@ def judge(
 
     `ways` are the ways in which the history was made ("model", "simulation", "stress", "log"): what none of
     them can show is vacuous, and says what it needs. A check that crashes gives *unknown*, naming the error.
-    Raises `KeyError` for an unknown id in `only`, `InvalidHistory` for a history that no run can have produced.
+    Raises `KeyError` for an unknown id in `only`, `InvalidHistory` for what no run can have produced.
     """
     unknown = set(only or ()) - set(IDS)
     if unknown:

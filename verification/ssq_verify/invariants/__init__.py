@@ -1,11 +1,12 @@
 """Which promises does a history break? Each invariant is one SQL file, run on DuckDB over the operations.
 
-A file opens with the requirement in words, why its query can not accuse a correct queue, the usual bug, and a
-smallest broken and a smallest accepted history in the language of `ssq_verify.notation`; then come the queries,
-by name: `violations` (run, job_id, sentence, witness), `exercised` (how many situations a violation could have
-shown in), and where needed `undecided` (the limit that left it open) and `measured` (what is said besides).
-What they have in common stands in `prelude.sql`. One connection serves the process; it is not for threads.
+A file opens with the requirement in words, why its query can not accuse a correct queue, the usual bug, and
+smallest broken and accepted histories in the language of `ssq_verify.notation`; then come the queries, by name:
+`violations` (run, job_id, sentence, witness), `exercised` (how many situations a violation could have shown in),
+and where needed `undecided` (the limit that left it open) and `measured` (what is said besides). What they have
+in common stands in `prelude.sql`. One connection serves the process; it is not for threads.
 """
+# ruff: noqa: S608 - every query is a file of this package, and the limit is a number
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,6 +61,16 @@ class Invariant:
     """Smallest histories that break it, in the language of `ssq_verify.notation`, parted by semicolons."""
     accepted: tuple[str, ...]
     queries: Mapping[str, str]
+
+
+def load(history: History) -> None:
+    """Put a history into the database ahead of the first question. Raises `InvalidHistory`."""
+    _TABLES.loaded(history)
+
+
+def forget() -> None:
+    """Let go of the history that is held for further questions."""
+    _TABLES.forget()
 
 
 def violations(history: History, invariant_id: str, *, limit: int = 100) -> tuple[Violation, ...]:

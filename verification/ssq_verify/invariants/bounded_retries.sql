@@ -1,18 +1,19 @@
--- Requirement: An incarnation is claimed at most `max_attempts` times, crashed attempts included, and its
---   attempts are 1, 2, 3, … without gap or repeat.
--- Sound because: Claims count together only if nothing between them may have ended the incarnation: no ack
---   of a claim that was still current with an enqueue that may have followed, no requeue. A gap is excused
---   by every claim of unknown outcome in the run. Runs in which the power failed are left out.
+-- Requirement: An incarnation is claimed at most `max_attempts` times, crashed attempts included, and
+--   its attempts are 1, 2, 3, … without gap or repeat.
+-- Sound because: Claims count together only if nothing between them may have ended the incarnation: no
+--   ack of a claim that was still current with an enqueue that may have followed, no requeue. A gap is
+--   excused by every claim of unknown outcome in the run. Runs in which the power failed are left out.
 -- Usual bug: Attempts are counted where an exception is caught, so that a job that kills its worker is
 --   delivered for ever.
 -- Offered if: max_attempts IS NOT NULL
 -- Not offered: the queue retries without bound
--- Holds: {exercised} jobs used up their attempts, and none was claimed once more
+-- Holds: jobs that used up their attempts: {exercised}; none was claimed once more
 -- Vacuous: no job used up its attempts
 -- Terms: max_attempts=2
 -- Broken: w1 enqueue j1; w1 claim j1#1; w1 release j1#1; w1 claim j1#1
 -- Broken: w1 enqueue j1; w1 claim j1; w1 release j1; w1 claim j1; w1 release j1; w1 claim j1
--- Accepted: w1 enqueue j1; w1 claim j1#1; w1 release j1#1; w1 claim j1#2; w1 ack j1#2; w1 enqueue j1; w1 claim j1#1
+-- Accepted: w1 enqueue j1; w1 claim j1#1; w1 release j1#1; w1 claim j1#2; w1 ack j1#2; w1 enqueue j1;
+--   w1 claim j1#1
 
 -- name: violations
 WITH
@@ -48,7 +49,8 @@ WITH
       END AS broken,
       CASE
         WHEN nth_here > max_attempts THEN first_event
-        WHEN attempt <= max_attempts AND attempt < before AND before_ret_ns < inv_ns AND attempt IS DISTINCT FROM lower
+        WHEN attempt <= max_attempts AND attempt < before AND before_ret_ns < inv_ns
+          AND attempt IS DISTINCT FROM lower
           THEN before_event
         ELSE lower_event
       END AS other_event

@@ -1,15 +1,17 @@
--- Requirement: After power loss (only what was synced survives, in any order the file system allows), every enqueue
---   and every ack that returned ok still holds.
--- Sound because: Only what had returned ok before the power failed counts, and only runs drained afterwards. An
---   acked job that comes back counts only if no enqueue may have begun a new incarnation.
+-- Requirement: After power loss (only what was synced survives, in any order the file system allows),
+--   every enqueue and every ack that returned ok still holds.
+-- Sound because: Only what had returned ok before the power failed counts, and only runs drained
+--   afterwards. An acked job that comes back counts only if no enqueue may have begun a new
+--   incarnation.
 -- Usual bug: The file is synced and its folder is not; or a default that syncs once every two minutes.
 -- Offered if: durability = 'power-loss'
 -- Not offered: the queue does not promise to survive the loss of power
--- Holds: {exercised} enqueues and acks had returned before the power failed, and all of them held
+-- Holds: enqueues and acks that had returned before the power failed: {exercised}; all held
 -- Vacuous: the power never failed
 -- Needs: simulation
 -- Broken: w1 enqueue j1; power-loss; heal; w2 claim -; drained
--- Broken: w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; power-loss; heal; w2 claim j1#1; w2 ack j1#1; drained
+-- Broken: w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; power-loss; heal; w2 claim j1#1; w2 ack j1#1;
+--   drained
 -- Accepted: w1 enqueue j1; w1 claim j1#1; power-loss; heal; w2 claim j1#1; w2 ack j1#1; drained
 
 -- name: violations
@@ -28,8 +30,8 @@ WHERE drained AND NOT accounted AND NOT undecided AND o.ret_ns < last_loss_ns
 UNION ALL
 SELECT
   r.run, job_id,
-  format('job {}, {} at {}, came back after the power had failed, to {} at {}',
-    job_id, CASE how WHEN 'acked' THEN 'acked' ELSE 'dead' END, moment(ended_ns, start_ns), worker, moment(inv_ns, start_ns)
+  format('job {}, acked at {}, came back after the power had failed, to {} at {}',
+    job_id, moment(ended_ns, start_ns), worker, moment(inv_ns, start_ns)
   ),
   list_sort([last_event, event, lost.position])
 FROM resurrections AS r

@@ -1,8 +1,8 @@
 -- Requirement: A claim's job was enqueued, with that payload, byte for byte.
--- Sound because: Every enqueue that was called before the claim returned may be its origin, unless it had
---   failed, or its incarnation had certainly ended before the claim was called.
+-- Sound because: Every enqueue that was called before the claim returned may be its origin, unless it
+--   had failed, or its incarnation had certainly ended before the claim was called.
 -- Usual bug: The job is created first and written then, and a claim meets the half-written record.
--- Holds: {exercised} claims returned a job that had been enqueued, as it had been enqueued
+-- Holds: claims that returned a job: {exercised}; each had been enqueued so
 -- Vacuous: no claim returned a job
 -- Broken: w1 enqueue j1 =abc; w1 claim j1#1 =ab
 -- Broken: w1 enqueue j1; w1 claim j2#1
@@ -20,7 +20,9 @@ WITH
     FROM enqueues
   ),
   sent AS (
-    SELECT job, inv_ns, max(ret_ns) OVER (PARTITION BY job ORDER BY inv_ns ROWS UNBOUNDED PRECEDING) AS until_ns
+    SELECT
+      job, inv_ns,
+      max(ret_ns) OVER (PARTITION BY job ORDER BY inv_ns ROWS UNBOUNDED PRECEDING) AS until_ns
     FROM enqueues
   ),
   traced AS (
@@ -47,7 +49,8 @@ SELECT
   traced.run, job_id,
   CASE
     WHEN NOT enqueued
-      THEN format('job {} was given to {} at {}, but nobody had enqueued it', job_id, worker, moment(ret_ns, start_ns))
+      THEN format('job {} was given to {} at {}, but nobody had enqueued it',
+        job_id, worker, moment(ret_ns, start_ns))
     ELSE format('job {} was given to {} at {} with a payload of {} bytes that was not the one enqueued',
       job_id, worker, moment(ret_ns, start_ns), octet_length(from_base64(value)))
   END AS sentence,

@@ -1,12 +1,13 @@
--- Requirement: No claim of a job returns ok whose call lay wholly inside another's unreleased lease, whether
---   or not that holder is alive.
--- Sound because: The lease is counted from before the holder's call and ends at an extend, ack or release that
---   may have had effect. A claimer within the promised clock difference takes the job only after that end.
--- Usual bug: The lease is measured from the wrong moment: from enqueueing (so that an old job is reclaimed
---   the moment it is claimed), or by a clock in another time zone.
+-- Requirement: No claim of a job returns ok whose call lay wholly inside another's unreleased lease,
+--   whether or not that holder is alive.
+-- Sound because: The lease is counted from before the holder's call and ends at an extend, ack or
+--   release that may have had effect. A claimer within the promised clock difference takes the job only
+--   after that end.
+-- Usual bug: The lease is measured from the wrong moment: from enqueueing (so that an old job is
+--   reclaimed the moment it is claimed), or by a clock in another time zone.
 -- Offered if: lease
 -- Not offered: the queue has no leases
--- Holds: {exercised} jobs were claimed again after their lease had ended, none of them early
+-- Holds: claims of a job whose lease had ended: {exercised}; none of them early
 -- Vacuous: no job was claimed again after its lease had ended
 -- Broken: w1 enqueue j1; w1 claim j1#1; w1 dies; +30s; w2 claim j1#2
 -- Accepted: w1 enqueue j1; w1 claim j1#1; +30s; w1 release j1#1; w2 claim j1#2

@@ -1,10 +1,11 @@
--- Requirement: After faults stop and the queue is drained, every job whose enqueue returned ok is acked or dead;
---   one whose enqueue did not return may be either there or not.
--- Sound because: Only drained runs count. An ack of unknown outcome accounts for its job, and so does a dead
---   letter, and in a queue that can not list those, attempts enough to die. Of what was enqueued before a
---   power loss, `durable` speaks.
--- Usual bug: A transition in two steps (unlink, then save; create, then write), and a kill between them.
--- Holds: {exercised} enqueued jobs were each acked or dead once the queue was drained
+-- Requirement: After faults stop and the queue is drained, every job whose enqueue returned ok is acked
+--   or dead; one whose enqueue did not return may be either there or not.
+-- Sound because: Only drained runs count. An ack of unknown outcome accounts for its job, and so does a
+--   dead letter, and in a queue that can not list those, attempts enough to die. Of what was enqueued
+--   before a power loss, `durable` speaks.
+-- Usual bug: A transition in two steps (unlink, then save; create, then write), and a kill between
+--   them.
+-- Holds: enqueued jobs in drained runs: {exercised}; each was acked or dead in the end
 -- Vacuous: no run ended with the queue drained after its faults
 -- Broken: w1 enqueue j1; w1 claim dies; heal; +61s; w2 claim -; drained
 -- Accepted: w1 enqueue j1; w1 claim dies; heal; +61s; w2 claim j1#2; w2 ack j1#2; drained

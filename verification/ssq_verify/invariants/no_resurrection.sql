@@ -1,9 +1,10 @@
--- Requirement: After an ack returned ok (or a dead letter was made), no claim of that incarnation is called and
---   returns ok.
--- Sound because: The ack was of a current claim and had returned before the claim was called, and no enqueue or
---   requeue may have taken effect between them. Of what a power loss undoes, `durable` speaks.
+-- Requirement: After an ack returned ok (or a dead letter was made), no claim of that incarnation is
+--   called and returns ok.
+-- Sound because: The ack was of a current claim and had returned before the claim was called, and no
+--   enqueue or requeue may have taken effect between them. Of what a power loss undoes, `durable`
+--   speaks.
 -- Usual bug: The sweeper selects an expired job, the owner acks it, the sweeper puts it back.
--- Holds: {exercised} jobs were acked while claims went on, and none came back
+-- Holds: jobs acked while claims went on: {exercised}; none came back
 -- Vacuous: no claim was called after an ack
 -- Broken: w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; w2 claim j1#2
 -- Accepted: w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; w1 enqueue j1; w2 claim j1#1

@@ -1,5 +1,6 @@
--- Requirement: The run really exercised what it claims to check: reclaims, superseded acks, dead letters, kills inside
---   each operation, empty claims were all seen; else the verdict is *vacuous*, not *passed*.
+-- Requirement: The run really exercised what it claims to check: reclaims, superseded acks, dead
+--   letters, kills inside each operation, empty claims were all seen; else the verdict is *vacuous*,
+--   not *passed*.
 -- Sound because: It counts, and accuses nobody.
 -- Usual bug: A test that passes because nothing happened.
 -- Holds: {measured}
@@ -38,7 +39,10 @@ WITH
       (SELECT count(*) FROM stale WHERE f = 'extend' AND lost_to LIKE '% claimed it since') FROM terms
     UNION ALL
     SELECT 'dead letters', max_attempts IS NOT NULL, false,
-      CASE WHEN dead_letters THEN (SELECT count(*) FROM events WHERE f = 'dead') ELSE (SELECT seen FROM last_attempts) END
+      CASE
+        WHEN dead_letters THEN (SELECT count(*) FROM events WHERE f = 'dead')
+        ELSE (SELECT seen FROM last_attempts)
+      END
     FROM terms
     UNION ALL
     SELECT 'empty claims', true, false,
@@ -46,7 +50,8 @@ WITH
     UNION ALL
     SELECT 'releases', true, false, (SELECT count(*) FROM operations WHERE f = 'release' AND outcome = 'ok')
     UNION ALL
-    SELECT 'extends', "extend", false, (SELECT count(*) FROM operations WHERE f = 'extend' AND outcome = 'ok') FROM terms
+    SELECT 'extends', "extend", false,
+      (SELECT count(*) FROM operations WHERE f = 'extend' AND outcome = 'ok') FROM terms
     UNION ALL
     SELECT 'workers dead between operations', true, false, (
       (SELECT count(*) FROM events WHERE f = 'crash') - (SELECT coalesce(sum(seen), 0) FROM killed)
@@ -55,6 +60,7 @@ WITH
     SELECT 'runs with skewed clocks', NOT any_skew, false, (SELECT count(*) FROM runs WHERE skewed) FROM terms
     UNION ALL
     SELECT 'kills inside ' || f, f <> 'extend' OR "extend", true, coalesce(seen, 0)
-    FROM (VALUES ('enqueue'), ('claim'), ('ack'), ('release'), ('extend')) AS inside(f) LEFT JOIN killed USING (f), terms
+    FROM (VALUES ('enqueue'), ('claim'), ('ack'), ('release'), ('extend')) AS inside(f)
+      LEFT JOIN killed USING (f), terms
   )
 SELECT what, seen::BIGINT AS seen, inside FROM counted WHERE possible

@@ -14,7 +14,6 @@ WITH
     SELECT
       run,
       min(inv_ns) AS start_ns,
-      count(DISTINCT worker) AS workers,
       count(*) FILTER (f = 'claim' AND outcome = 'info') AS unknown_claims,
       coalesce(min(inv_ns) FILTER (f = 'claim' AND outcome = 'info'), never()) AS unknown_claim_ns
     FROM operations GROUP BY run
@@ -35,7 +34,7 @@ WITH
     FROM events GROUP BY run
   )
 SELECT
-  run, start_ns, workers, unknown_claims, unknown_claim_ns,
+  run, start_ns, unknown_claims, unknown_claim_ns,
   last_loss_ns,
   last_loss_ns IS NULL AS calm,
   NOT coalesce(storage_failed, false) AS sound_storage,
@@ -46,6 +45,10 @@ SELECT
   any_skew OR (NOT coalesce(skew_unknown, false) AND round(coalesce(skew_seconds, 0) * 1e9) <= skew_ns)
     AS within_skew
 FROM spans LEFT JOIN faults USING (run), terms
+
+-- table: crews
+-- How many workers took part in each run.
+SELECT run, count(DISTINCT worker) AS workers FROM operations GROUP BY run
 
 -- table: jobs
 -- Where a live id may be enqueued again for a second job, an id enqueued twice names no one job: left out.
@@ -219,7 +222,9 @@ WITH
     SELECT job, inv_ns, ret_ns FROM enqueues UNION ALL SELECT job, inv_ns, ret_ns FROM requeues
   ),
   renewed AS (
-    SELECT job, inv_ns, max(ret_ns) OVER (PARTITION BY job ORDER BY inv_ns ROWS UNBOUNDED PRECEDING) AS until_ns
+    SELECT
+      job, inv_ns,
+      max(ret_ns) OVER (PARTITION BY job ORDER BY inv_ns ROWS UNBOUNDED PRECEDING) AS until_ns
     FROM renewals
   ),
   ends AS (
@@ -276,7 +281,9 @@ WITH
     SELECT job, inv_ns, ret_ns FROM enqueues, terms WHERE NOT dead_letters
   ),
   reach AS (
-    SELECT job, from_ns, max(until_ns) OVER (PARTITION BY job ORDER BY from_ns ROWS UNBOUNDED PRECEDING) AS until_ns
+    SELECT
+      job, from_ns,
+      max(until_ns) OVER (PARTITION BY job ORDER BY from_ns ROWS UNBOUNDED PRECEDING) AS until_ns
     FROM parts
   ),
   lined AS (
@@ -485,8 +492,9 @@ WITH
   earliest AS (
     SELECT
       run, enqueued_ns,
-      min(ret_ns) OVER (PARTITION BY run ORDER BY enqueued_ns ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
-        AS ret_ns
+      min(ret_ns) OVER (
+        PARTITION BY run ORDER BY enqueued_ns ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+      ) AS ret_ns
     FROM ahead
   ),
   behind AS (

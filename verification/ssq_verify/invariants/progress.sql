@@ -1,11 +1,12 @@
--- Requirement: Once the queue is quiet, a claim that finds nothing means that nothing is available; no operation
---   fails because of another job's damaged record.
--- Sound because: The job was certainly there, queued or released and rested, for the whole of a call beside which
---   no other ran. An error counts only of a claim that ran alone, in a run whose storage had no fault, and
---   not if its kind speaks of the environment (time-outs, connections, permissions, a full disk).
--- Usual bug: A claim reads a record that a killed worker left half-written, raises, and so does every claim
---   after it. Or a retry falls due "tomorrow", by comparing differently written dates as text.
--- Holds: {exercised} claims found nothing while the queue was quiet, and there was nothing
+-- Requirement: Once the queue is quiet, a claim that finds nothing means that nothing is available; no
+--   operation fails because of another job's damaged record.
+-- Sound because: The job was certainly there, queued or released and rested, for the whole of a call
+--   beside which no other ran. An error counts only of a claim that ran alone, in a run whose storage
+--   had no fault, and not if its kind speaks of the environment (time-outs, connections, permissions, a
+--   full disk).
+-- Usual bug: A claim reads a record that a killed worker left half-written, raises, and so does every
+--   claim after it. Or a retry falls due "tomorrow", by comparing differently written dates as text.
+-- Holds: claims that found nothing in a quiet queue: {exercised}; there was nothing
 -- Vacuous: no claim found nothing while the queue was quiet
 -- Broken: w1 enqueue j1; w2 claim -
 -- Broken: w1 enqueue j1; w2 claim !JSONDecodeError: Expecting value
@@ -47,7 +48,9 @@ SELECT
 FROM polls JOIN runs USING (run)
 WHERE f = 'claim' AND quiet AND sound_storage
   AND regexp_matches(error, '^\w*(Error|Exception|Corrupt)')
-  AND NOT regexp_matches(split_part(error, ':', 1), '(?i)timeout|connect|pipe|busy|operational|interface|queueio')
+  AND NOT regexp_matches(
+    split_part(error, ':', 1), '(?i)timeout|connect|pipe|busy|operational|interface|queueio'
+  )
   AND NOT regexp_matches(error, '^(OSError|PermissionError|MemoryError|IOError|BlockingIOError)')
   AND NOT regexp_matches(error, 'No space left|Input/output error|Too many open files|Read-only')
 

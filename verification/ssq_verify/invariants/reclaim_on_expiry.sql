@@ -1,15 +1,16 @@
--- Requirement: With a live polling worker, a job whose lease expired is claimed or dead at the latest `ttl` + 2 E
---   + one poll after it was claimed.
--- Sound because: The bound counts from the claim's return (or that of its last extend, of whatever outcome), by
---   the slowest clocks within E; the job had attempts left and certainly nobody took it or gave it back
---   during the poll. An empty answer counts when no other operation was running, or if the queue promises
---   none; another job counts if it was enqueued only after the bound, and so is younger by any reckoning.
---   `fifo-relaxed` allows as many of those as there are workers; without an order none counts.
--- Usual bug: Expired jobs are looked for only when nothing else is queued, so that a backlog starves them; or
---   only on a busy stream, or only on an idle one.
+-- Requirement: With a live polling worker, a job whose lease expired is claimed or dead at the latest
+--   `ttl` + 2 E + one poll after it was claimed.
+-- Sound because: The bound counts from the claim's return (or that of its last extend, of whatever
+--   outcome), by the slowest clocks within E; the job had attempts left and certainly nobody took it or
+--   gave it back during the poll. An empty answer counts when no other operation was running, or if the
+--   queue promises none; another job counts if it was enqueued only after the bound, and so is younger
+--   by any reckoning. `fifo-relaxed` allows as many of those as there are workers; without an order
+--   none counts.
+-- Usual bug: Expired jobs are looked for only when nothing else is queued, so that a backlog starves
+--   them; or only on a busy stream, or only on an idle one.
 -- Offered if: lease
 -- Not offered: the queue has no leases
--- Holds: {exercised} jobs stayed with a holder for longer than their lease while others polled; each came back in time
+-- Holds: jobs whose lease ended while others polled: {exercised}; each came back in time
 -- Vacuous: no worker polled while a job's lease had ended
 -- Broken: w1 enqueue j1; w1 claim j1#1; w1 dies; +61s; w2 claim -
 -- Broken: w1 enqueue j1; w1 claim j1#1; w1 dies; +61s; w2 enqueue j2; w2 claim j2#1
@@ -19,7 +20,7 @@
 WITH
   -- How many younger jobs a poll may prefer.
   patience AS (
-    SELECT run, CASE WHEN "order" = 'fifo' THEN 0 ELSE workers END AS younger_max FROM runs, terms
+    SELECT run, CASE WHEN "order" = 'fifo' THEN 0 ELSE workers END AS younger_max FROM crews, terms
     WHERE "order" IS NOT NULL
   ),
   expired AS (SELECT * FROM waits WHERE kind = 'expired'),
@@ -37,7 +38,8 @@ WITH
     WINDOW ordered AS (PARTITION BY c.run ORDER BY least(c.inv_ns, sent.inv_ns), c.claim)
   ),
   starved AS (
-    SELECT e.run, e.job, e.worker, e.event, e.since_ns, p.event AS poll, p.worker || ' found nothing' AS instead
+    SELECT
+      e.run, e.job, e.worker, e.event, e.since_ns, p.event AS poll, p.worker || ' found nothing' AS instead
     FROM expired AS e ASOF JOIN empty AS p ON e.run = p.run AND e.since_ns < p.inv_ns
     WHERE p.ret_ns < e.until_ns
     UNION ALL
@@ -52,8 +54,9 @@ WITH
   )
 SELECT
   starved.run, job_id,
-  format('job {}, claimed by {}, was to be had from {}, but {}', job_id, worker, moment(since_ns, start_ns), instead)
-    AS sentence,
+  format('job {}, claimed by {}, was to be had from {}, but {}',
+    job_id, worker, moment(since_ns, start_ns), instead
+  ) AS sentence,
   [event, poll] AS witness
 FROM starved JOIN jobs USING (job) JOIN runs ON runs.run = starved.run
 

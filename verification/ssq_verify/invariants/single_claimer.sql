@@ -1,10 +1,11 @@
 -- Requirement: No two claims of one job are valid at one instant.
--- Sound because: A claim is taken as valid only from its return to the earliest of its lease's end, counted
---   from before its call, and the call of its own ack or release. Within the promised clock difference the
---   next claim takes effect after that end, so it can not return inside. Other runs are left out.
--- Usual bug: Select, then update unguarded: two workers see the same job as free. Or an enqueue of a job
---   that is being worked on makes a second copy of it.
--- Holds: {exercised} claims were called while another worker held a job, and none got that job
+-- Sound because: A claim is taken as valid only from its return to the earliest of its lease's end,
+--   counted from before its call, and the call of its own ack or release. Within the promised clock
+--   difference the next claim takes effect after that end, so it can not return inside. Other runs are
+--   left out.
+-- Usual bug: Select, then update unguarded: two workers see the same job as free. Or an enqueue of a
+--   job that is being worked on makes a second copy of it.
+-- Holds: claims called while another worker held a job: {exercised}; none got that job
 -- Vacuous: no claim was called while another worker held a job
 -- Broken: w1 enqueue j1; w1 claim j1#1; w2 claim j1#2
 -- Accepted: w1 enqueue j1; w1 claim j1#1; +61s; w2 claim j1#2
@@ -29,7 +30,8 @@ WITH
 SELECT
   late.run, job_id,
   format('job {} was held by {} {} and given to {} at {}',
-    job_id, first.worker, until(late.held_until_ns, late.start_ns), late.worker, moment(late.ret_ns, late.start_ns)
+    job_id, first.worker, until(late.held_until_ns, late.start_ns),
+    late.worker, moment(late.ret_ns, late.start_ns)
   ) AS sentence,
   [first.event, late.event] AS witness
 FROM paired AS late
@@ -40,7 +42,9 @@ WHERE late.held_until_ns > late.ret_ns
 -- name: exercised
 WITH
   held AS (
-    SELECT run, ret_ns, max(valid_end_ns) OVER (PARTITION BY run ORDER BY ret_ns ROWS UNBOUNDED PRECEDING) AS until_ns
+    SELECT
+      run, ret_ns,
+      max(valid_end_ns) OVER (PARTITION BY run ORDER BY ret_ns ROWS UNBOUNDED PRECEDING) AS until_ns
     FROM holds JOIN runs USING (run) WHERE within_skew
   )
 SELECT count(*)

@@ -1,4 +1,5 @@
 """How does a history get into DuckDB? Loads it once, and builds the prelude's tables as queries name them."""
+# ruff: noqa: S608 - every query is a file of this package; what a history says goes in as parameters
 
 import re
 import tempfile
@@ -65,9 +66,14 @@ _MACROS = (
     # At least one decimal, at most six: a sequential history has its events a microsecond apart.
     r"seconds(ns) AS regexp_replace(format('{:.6f}', ns / 1e9), '(\.\d+?)0+$', '\1') || ' s'",
     "moment(ns, start_ns) AS seconds(ns - start_ns)",
-    f"until(ns, start_ns) AS CASE WHEN ns = {NEVER_NS} THEN 'without end' ELSE 'until ' || moment(ns, start_ns) END",
-    "backoff_ns(attempt, base_ns, max_ns)"
-    " AS least(base_ns * power(2.0, least(attempt - 1, 64)), max_ns)::BIGINT",
+    (
+        "until(ns, start_ns) AS "
+        f"CASE WHEN ns = {NEVER_NS} THEN 'without end' ELSE 'until ' || moment(ns, start_ns) END"
+    ),
+    (
+        "backoff_ns(attempt, base_ns, max_ns) AS "
+        "least(base_ns * power(2.0, least(attempt - 1, 64)), max_ns)::BIGINT"
+    ),
 )
 
 
@@ -78,6 +84,7 @@ class Tables:
         self._definitions = _definitions(prelude)
         self._built: set[str] = set()
         self._history: History | None = None
+        self._terms: Terms | None = None
 
     @cached_property
     def _database(self) -> duckdb.DuckDBPyConnection:
@@ -107,7 +114,9 @@ class Tables:
             operations = history.operations
             self._history = None
             self._built.clear()
-            self._replace("terms", [_term_row(history.terms)], _TERM_COLUMNS)
+            if history.terms != self._terms:
+                self._replace("terms", [_term_row(history.terms)], _TERM_COLUMNS)
+                self._terms = history.terms
             self._replace("events", _event_rows(history), _EVENT_COLUMNS)
             if len(operations) <= LISTS_MAX:
                 rows = [msgspec.structs.astuple(operation) for operation in operations]
@@ -168,7 +177,9 @@ def _typed(columns: dict[str, str]) -> str:
 
 
 def _event_rows(history: History) -> list[tuple[Any, ...]]:
-    return [_event_row(event) for event in history.events if event.f not in OPERATIONS or event.type == "info"]
+    return [
+        _event_row(event) for event in history.events if event.f not in OPERATIONS or event.type == "info"
+    ]
 
 
 def _event_row(event: Event) -> tuple[Any, ...]:

@@ -3,8 +3,8 @@
     python benchmarks/judge.py --operations 1000000 --json
 
 In one run, twelve workers call at random moments, their calls overlapping: reclaims, stale acks, releases
-with back-off, extends, dead letters, ids used again, empty claims, deaths. The queue is correct, so any accusation
-is a defect of the judge, and ends the program with 1.
+with back-off, extends, dead letters, ids used again, empty claims, deaths. The queue is correct, so any
+accusation is a defect of the judge, and ends the program with 1.
 """
 # ruff: noqa: PLR2004, S311 - the numbers are the shares of what happens, drawn from a seed, not for a secret
 

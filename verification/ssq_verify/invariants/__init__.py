@@ -1,10 +1,10 @@
 """Which promises does a history break? Each invariant is one SQL file, run on DuckDB over the operations.
 
 A file opens with the requirement in words, why its query can not accuse a correct queue, the usual bug, and
-smallest broken and accepted histories in the language of `ssq_verify.notation`; then come the queries, by name:
-`violations` (run, job_id, sentence, witness), `exercised` (how many situations a violation could have shown in),
-and where needed `undecided` (the limit that left it open) and `measured` (what is said besides). What they have
-in common stands in `prelude.sql`. One connection serves the process; it is not for threads.
+smallest broken and accepted histories in the language of `ssq_verify.notation`; then come the queries, by
+name: `violations` (run, job_id, sentence, witness), `exercised` (how many situations a violation could have
+shown in), and where needed `undecided` (the limit that left it open) and `measured` (what is said besides).
+What they have in common stands in `prelude.sql`. One connection serves the process; it is not for threads.
 """
 # ruff: noqa: S608 - every query is a file of this package, and the limit is a number
 

@@ -16,20 +16,20 @@ WITH
   origins AS (
     SELECT
       job, inv_ns, coalesce(value, '') AS payload,
-      max(ret_ns) OVER (PARTITION BY job, value ORDER BY inv_ns ROWS UNBOUNDED PRECEDING) AS until_ns
+      max(ret_ns) OVER (PARTITION BY job, value ORDER BY inv_ns RANGE UNBOUNDED PRECEDING) AS until_ns
     FROM enqueues
   ),
   sent AS (
     SELECT
       job, inv_ns,
-      max(ret_ns) OVER (PARTITION BY job ORDER BY inv_ns ROWS UNBOUNDED PRECEDING) AS until_ns
+      max(ret_ns) OVER (PARTITION BY job ORDER BY inv_ns RANGE UNBOUNDED PRECEDING) AS until_ns
     FROM enqueues
   ),
   traced AS (
     SELECT
       c.*, start_ns,
       f.last_event,
-      coalesce(first_sent.inv_ns < c.ret_ns, false) AS enqueued,
+      coalesce(first_sent.inv_ns <= c.ret_ns, false) AS enqueued,
       NOT terms.payload OR c.value IS NULL OR NOT first_sent.recorded
         OR (
           o.until_ns IS NOT NULL AND (
@@ -41,8 +41,8 @@ WITH
     FROM claims AS c
       JOIN runs USING (run)
       LEFT JOIN first_sent USING (job)
-      ASOF LEFT JOIN origins AS o ON c.job = o.job AND c.value = o.payload AND c.ret_ns > o.inv_ns
-      ASOF LEFT JOIN sent ON c.job = sent.job AND c.ret_ns > sent.inv_ns
+      ASOF LEFT JOIN origins AS o ON c.job = o.job AND c.value = o.payload AND c.ret_ns >= o.inv_ns
+      ASOF LEFT JOIN sent ON c.job = sent.job AND c.ret_ns >= sent.inv_ns
       ASOF LEFT JOIN finishes AS f ON c.job = f.job AND c.inv_ns > f.ret_ns, terms
   )
 SELECT

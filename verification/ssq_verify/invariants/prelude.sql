@@ -114,6 +114,13 @@ WITH
     FROM endings AS e JOIN claims AS c USING (claim), terms
     GROUP BY claim
   ),
+  -- Without fencing, whatever ends a job by its id may have ended this claim.
+  ended_by_job AS (
+    SELECT c.claim, min(e.inv_ns) AS ended_ns
+    FROM claims AS c JOIN endings AS e ON c.job = e.job AND e.ret_ns >= c.inv_ns, terms
+    WHERE NOT fencing AND e.f <> 'extend' AND e.outcome <> 'fail'
+    GROUP BY c.claim
+  ),
   lined AS (
     SELECT
       *,
@@ -142,8 +149,8 @@ WITH
   timed AS (
     SELECT
       lined.*,
-      coalesce(given_up_ns, never()) AS given_up_ns,
-      coalesce(handed_back_ns, never()) AS handed_back_ns,
+      least(coalesce(given_up_ns, never()), coalesce(ended_ns, never())) AS given_up_ns,
+      least(coalesce(handed_back_ns, never()), coalesce(ended_ns, never())) AS handed_back_ns,
       coalesce(first_ack_ns, never()) AS first_ack_ns,
       coalesce(acked_ns, never()) AS acked_ns,
       coalesce(released_ns, never()) AS released_ns,
@@ -158,7 +165,7 @@ WITH
         WHEN NOT lease OR coalesce(extended_until_ns, 0) = never() THEN never()
         ELSE greatest(ret_ns, coalesce(extended_until_ns, 0)) + ttl_ns + 2 * skew_ns
       END AS expired_ns
-    FROM lined LEFT JOIN fates USING (claim) LEFT JOIN cut USING (claim) JOIN runs USING (run), terms
+    FROM lined LEFT JOIN fates USING (claim) LEFT JOIN ended_by_job USING (claim) LEFT JOIN cut USING (claim) JOIN runs USING (run), terms
   )
 SELECT
   * EXCLUDE (name, value),
@@ -208,8 +215,8 @@ SELECT
 FROM endings AS a JOIN holds AS h USING (claim), terms
 WHERE a.f = 'ack' AND a.outcome = 'ok'
   AND a.inv_ns <= h.superseded_ns
-  -- Without fencing, an ack proves something only while the lease certainly lasted.
-  AND (fencing OR a.ret_ns <= h.lease_end_ns)
+  -- Without fencing, an ack proves something only while the claim was certainly current.
+  AND (fencing OR (a.ret_ns <= h.lease_end_ns AND a.inv_ns <= h.handed_back_ns))
   -- An ack that may be repeated proves nothing the second time.
   AND (repeat_ack = 'refused' OR a.inv_ns = h.first_ack_ns)
 WINDOW earlier AS (PARTITION BY a.job ORDER BY a.ret_ns, a.event ROWS UNBOUNDED PRECEDING)
@@ -224,7 +231,7 @@ WITH
   renewed AS (
     SELECT
       job, inv_ns,
-      max(ret_ns) OVER (PARTITION BY job ORDER BY inv_ns ROWS UNBOUNDED PRECEDING) AS until_ns
+      max(ret_ns) OVER (PARTITION BY job ORDER BY inv_ns RANGE UNBOUNDED PRECEDING) AS until_ns
     FROM renewals
   ),
   ends AS (
@@ -242,7 +249,7 @@ SELECT
   ended.run, ended.job, ended.worker, ended.how, ended.ended_ns, ended.last_event, ended.inv_ns, ended.event,
   coalesce(losses.time_ns >= ended.ended_ns, false) AS across_loss
 FROM ended
-  ASOF LEFT JOIN renewed ON ended.job = renewed.job AND ended.ret_ns > renewed.inv_ns
+  ASOF LEFT JOIN renewed ON ended.job = renewed.job AND ended.ret_ns >= renewed.inv_ns
   ASOF LEFT JOIN losses ON ended.run = losses.run AND ended.inv_ns >= losses.time_ns
 WHERE renewed.until_ns IS NULL OR renewed.until_ns < ended.ended_ns
 

@@ -37,18 +37,32 @@ def measured() -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """Return the results as a table in Markdown, under a line that says where they were measured."""
     lines = [
-        f"Measured with Python {results['python']} on {results['cores']} cores: a history with overlapping operations of twelve",
-        "workers is read, loaded and judged by all SQL invariants, and by the exact check.",
+        f"Measured with Python {results['python']} on {results['cores']} cores: a history with overlapping",
+        "operations of twelve workers is read, loaded and judged by every SQL invariant and the exact check.",
         "",
-        "| operations | read | load | SQL invariants | operations/s | peak memory | exact check, operations/s |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        _row(
+            "operations",
+            "read",
+            "load",
+            "SQL invariants",
+            "operations/s",
+            "peak memory",
+            "exact, operations/s",
+        ),
+        _row(*["---:"] * 7),
     ]
-    lines += [
-        f"| {run['operations']:,} | {run['read_seconds']:.2f} s | {run['load_seconds']:.2f} s | {run['sql_seconds']:.2f} s "
-        f"| {run['operations_per_second']:,} | {run['peak_rss_mb']:,} MB | {run['exact_operations_per_second']:,} |"
-        for run in results["runs"]
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(_run(run) for run in results["runs"])]) + "\n"
+
+
+def _run(run: dict[str, Any]) -> str:
+    seconds = (f"{run[part]:.2f} s" for part in ("read_seconds", "load_seconds", "sql_seconds"))
+    rates = (f"{run[part]:,}" for part in ("operations_per_second", "exact_operations_per_second"))
+    judged, exact = rates
+    return _row(f"{run['operations']:,}", *seconds, judged, f"{run['peak_rss_mb']:,} MB", exact)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> int:

@@ -116,7 +116,7 @@ WITH
   ),
   -- Without fencing, whatever ends a job by its id may have ended this claim.
   ended_by_job AS (
-    SELECT c.claim, min(e.inv_ns) AS ended_ns
+    SELECT c.claim, min(e.inv_ns) AS ended_ns, min(e.inv_ns, 2)[2] AS ended_next_ns
     FROM claims AS c JOIN endings AS e ON c.job = e.job AND e.ret_ns >= c.inv_ns, terms
     WHERE NOT fencing AND e.f <> 'extend' AND e.outcome <> 'fail'
     GROUP BY c.claim
@@ -151,6 +151,7 @@ WITH
       lined.*,
       least(coalesce(given_up_ns, never()), coalesce(ended_ns, never())) AS given_up_ns,
       least(coalesce(handed_back_ns, never()), coalesce(ended_ns, never())) AS handed_back_ns,
+      coalesce(ended_next_ns, never()) AS ended_next_ns,
       coalesce(first_ack_ns, never()) AS first_ack_ns,
       coalesce(acked_ns, never()) AS acked_ns,
       coalesce(released_ns, never()) AS released_ns,
@@ -165,7 +166,11 @@ WITH
         WHEN NOT lease OR coalesce(extended_until_ns, 0) = never() THEN never()
         ELSE greatest(ret_ns, coalesce(extended_until_ns, 0)) + ttl_ns + 2 * skew_ns
       END AS expired_ns
-    FROM lined LEFT JOIN fates USING (claim) LEFT JOIN ended_by_job USING (claim) LEFT JOIN cut USING (claim) JOIN runs USING (run), terms
+    FROM lined
+      LEFT JOIN fates USING (claim)
+      LEFT JOIN ended_by_job USING (claim)
+      LEFT JOIN cut USING (claim)
+      JOIN runs USING (run), terms
   )
 SELECT
   * EXCLUDE (name, value),
@@ -216,7 +221,7 @@ FROM endings AS a JOIN holds AS h USING (claim), terms
 WHERE a.f = 'ack' AND a.outcome = 'ok'
   AND a.inv_ns <= h.superseded_ns
   -- Without fencing, an ack proves something only while the claim was certainly current.
-  AND (fencing OR (a.ret_ns <= h.lease_end_ns AND a.inv_ns <= h.handed_back_ns))
+  AND (fencing OR (a.ret_ns <= h.lease_end_ns AND a.inv_ns <= h.handed_back_ns AND a.ret_ns < h.ended_next_ns))
   -- An ack that may be repeated proves nothing the second time.
   AND (repeat_ack = 'refused' OR a.inv_ns = h.first_ack_ns)
 WINDOW earlier AS (PARTITION BY a.job ORDER BY a.ret_ns, a.event ROWS UNBOUNDED PRECEDING)

@@ -29,8 +29,8 @@ WITH
       lag(event, (SELECT coalesce(max_attempts, 0)::INT FROM terms)) OVER by_time AS first_event
     FROM segments
     WINDOW
-      by_attempt AS (PARTITION BY job, segment ORDER BY attempt, inv_ns),
-      by_time AS (PARTITION BY job, segment ORDER BY inv_ns)
+      by_attempt AS (PARTITION BY job, segment ORDER BY attempt, inv_ns, claim),
+      by_time AS (PARTITION BY job, segment ORDER BY inv_ns, claim)
   ),
   judged AS (
     SELECT

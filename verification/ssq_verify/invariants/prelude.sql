@@ -114,11 +114,17 @@ WITH
     FROM endings AS e JOIN claims AS c USING (claim), terms
     GROUP BY claim
   ),
-  -- Without fencing, whatever ends a job by its id may have ended this claim.
+  -- What may have ended any claim of its job: whatever ends jobs by their id, an ack or release of a claim that
+  -- nobody saw, and, where no bound says when a job is dead, a requeue.
+  enders AS (
+    SELECT job, inv_ns, ret_ns FROM endings, terms
+    WHERE f <> 'extend' AND outcome <> 'fail' AND (NOT fencing OR claim IS NULL)
+    UNION ALL
+    SELECT job, inv_ns, ret_ns FROM requeues, terms WHERE max_attempts IS NULL
+  ),
   ended_by_job AS (
     SELECT c.claim, min(e.inv_ns) AS ended_ns, min(e.inv_ns, 2)[2] AS ended_next_ns
-    FROM claims AS c JOIN endings AS e ON c.job = e.job AND e.ret_ns >= c.inv_ns, terms
-    WHERE NOT fencing AND e.f <> 'extend' AND e.outcome <> 'fail'
+    FROM enders AS e JOIN claims AS c ON c.job = e.job AND e.ret_ns >= c.inv_ns
     GROUP BY c.claim
   ),
   lined AS (
@@ -263,14 +269,17 @@ WHERE renewed.until_ns IS NULL OR renewed.until_ns < ended.ended_ns
 WITH
   -- An ack has its effect, if any, while its claim is current; then an enqueue is needed.
   ends AS (
-    SELECT e.job, e.inv_ns AS from_ns, least(e.ret_ns, coalesce(h.superseded_ns, never())) AS until_ns
-    FROM endings AS e LEFT JOIN holds AS h USING (claim)
-    WHERE e.f = 'ack' AND e.outcome <> 'fail' AND coalesce(h.superseded_ns, never()) >= e.inv_ns
+    SELECT
+      e.job, e.inv_ns AS from_ns,
+      CASE WHEN fencing THEN least(e.ret_ns, coalesce(h.superseded_ns, never())) ELSE e.ret_ns END AS until_ns
+    FROM endings AS e LEFT JOIN holds AS h USING (claim), terms
+    WHERE e.f = 'ack' AND e.outcome <> 'fail'
+      AND (NOT fencing OR coalesce(h.superseded_ns, never()) >= e.inv_ns)
   ),
   sent AS (
     SELECT
       job, ret_ns,
-      min(inv_ns) OVER (PARTITION BY job ORDER BY ret_ns ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+      min(inv_ns) OVER (PARTITION BY job ORDER BY ret_ns RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
         AS first_inv_ns,
       max(ret_ns) OVER (PARTITION BY job) AS last_ret_ns
     FROM enqueues
@@ -295,19 +304,19 @@ WITH
   reach AS (
     SELECT
       job, from_ns,
-      max(until_ns) OVER (PARTITION BY job ORDER BY from_ns ROWS UNBOUNDED PRECEDING) AS until_ns
+      max(until_ns) OVER (PARTITION BY job ORDER BY from_ns RANGE UNBOUNDED PRECEDING) AS until_ns
     FROM parts
   ),
   lined AS (
-    SELECT *, lag(inv_ns) OVER (PARTITION BY job ORDER BY inv_ns) AS last_inv_ns FROM claims
+    SELECT *, lag(inv_ns) OVER (PARTITION BY job ORDER BY inv_ns, claim) AS last_inv_ns FROM claims
   ),
   parted AS (
     SELECT lined.*, last_inv_ns IS NULL OR coalesce(reach.until_ns >= last_inv_ns, false) AS opens
     FROM lined ASOF LEFT JOIN reach ON lined.job = reach.job AND lined.ret_ns >= reach.from_ns
   )
 SELECT
-  run, job, worker, attempt, inv_ns, ret_ns, event,
-  count(*) FILTER (opens) OVER (PARTITION BY job ORDER BY inv_ns ROWS UNBOUNDED PRECEDING) AS segment
+  run, job, worker, attempt, inv_ns, ret_ns, claim, event,
+  count(*) FILTER (opens) OVER (PARTITION BY job ORDER BY inv_ns, claim ROWS UNBOUNDED PRECEDING) AS segment
 FROM parted
 
 -- table: obligations
@@ -398,8 +407,8 @@ WITH
     UNION ALL
     SELECT job, inv_ns FROM claims
   ),
-  -- Jobs with an ending of a claim that nobody saw; without fencing, with one that may come at any time.
-  stray AS (
+  -- Without fencing, an ending of unknown outcome may come at any time.
+  unsure AS (
     SELECT DISTINCT job FROM endings, terms
     WHERE outcome <> 'fail' AND (claim IS NULL OR (outcome = 'info' AND NOT fencing))
   ),
@@ -436,7 +445,7 @@ WITH
       h.run, h.job, h.worker, r.event, 'released' AS kind,
       r.inv_ns AS made_ns,
       r.ret_ns + backoff_ns(coalesce(h.attempt, 65), backoff_base_ns, backoff_max_ns) + skew_ns AS since_ns,
-      h.next_inv_ns AS taken_ns
+      least(h.next_inv_ns, h.ended_next_ns) AS taken_ns
     FROM again AS h JOIN endings AS r USING (claim), terms
     WHERE r.f = 'release' AND r.outcome = 'ok'
       AND r.inv_ns = h.handed_back_ns AND h.next_inv_ns > r.ret_ns
@@ -453,7 +462,7 @@ SELECT
   least(s.taken_ns, coalesce(t.inv_ns, never()), r.unknown_claim_ns) AS until_ns
 FROM spans AS s
   JOIN runs AS r USING (run)
-  ANTI JOIN stray USING (job)
+  ANTI JOIN unsure USING (job)
   ASOF LEFT JOIN touches AS t ON s.job = t.job AND s.made_ns < t.inv_ns
 WHERE r.within_skew AND r.sound_storage
   AND s.since_ns < least(s.taken_ns, coalesce(t.inv_ns, never()), r.unknown_claim_ns)

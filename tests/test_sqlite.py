@@ -488,6 +488,55 @@ def test_a_fork_waits_for_a_running_transaction(path, monkeypatch):
     assert drained(queue) == []
 
 
+@pytest.mark.scenario("sqlite-backend/a-worker-killed-inside-a-transaction-leaves-no-trace")
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("operation", ["enqueue", "claim", "ack", "release", "extend"])
+def test_a_worker_killed_inside_a_transaction_leaves_no_trace(path, operation, moment):
+    """A process that dies before its commit did nothing, after it all; others go on without waiting."""
+    times = [NOW]
+    queue = SqliteWorkerQueue(path, clock=lambda: times[0], busy_timeout_seconds=0)
+    queue.enqueue("j1")
+    claim = None if operation == "claim" else queue.claim(worker_id="w1")
+    times[0] += timedelta(seconds=1)
+    before = _contents(queue)
+    child = os.fork()
+    if not child:
+        _die_at_commit(queue, moment)
+        arguments = {"enqueue": {"job_id": "j2"}, "claim": {"worker_id": "w2"}}.get(
+            operation, {"claim": claim}
+        )
+        getattr(queue, operation)(**arguments)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 9
+    assert (_contents(queue) != before) is (moment == "after")
+    queue.enqueue("j3")
+
+
+def _contents(queue):
+    with queue._database.transaction("look", begin="BEGIN") as connection:
+        return connection.execute("SELECT * FROM jobs").fetchall()
+
+
+def _die_at_commit(queue, moment):
+    queue.stats()
+    connection = queue._database._connection
+
+    class DiesAtCommit:
+        in_transaction = True
+
+        def execute(self, sql, *arguments):
+            if sql == "COMMIT" and moment == "before":
+                os._exit(9)
+            cursor = connection.execute(sql, *arguments)
+            if sql == "COMMIT":
+                os._exit(9)
+            return cursor
+
+    queue._database._connection = DiesAtCommit()
+
+
 @pytest.mark.scenario("sqlite-backend/threads-share-a-handle")
 def test_threads_share_a_handle(path):
     """Four threads on one handle claim each of 80 jobs once."""

@@ -18,7 +18,7 @@ from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import printable
 from ssq_verify.report.story import story
-from ssq_verify.report.table import summary, verdict_table
+from ssq_verify.report.table import explored_lines, summary, verdict_table
 from ssq_verify.verdict import EXIT_OK, EXIT_VIOLATED, Finding, Verdict, exit_code
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ def verify(
         }
         say_json(document | {"verdicts": verdict_documents(report.verdicts), "explored": report.explored})
         return exit_code(report.verdicts)
-    say([Text(), *verdict_table(report.verdicts, width=width()), Text(), summary(report.verdicts), Text()])
-    say([*_stories(report.verdicts), Text(f"history, verdicts and repros: {out}", style="dim")])
+    say([Text(), *verdict_table(report.verdicts, width=width()), Text(), summary(report.verdicts)])
+    say([*explored_lines(report.explored, width=width()), Text(), *_stories(report.verdicts)])
+    say([Text(f"history, verdicts and repros: {printable(str(out))}", style="dim")])
     say(_replay_commands(report.verdicts)[:1])
     return exit_code(report.verdicts)
 

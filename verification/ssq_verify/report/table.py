@@ -1,11 +1,11 @@
 """The table of verdicts: one row for each invariant, and a line that counts them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from ssq_verify.report.layout import GAP, WIDTH, Cell, row, wrapped
+from ssq_verify.report.layout import GAP, WIDTH, Cell, paragraph, row, wrapped
 from ssq_verify.verdict import Finding, Verdict
 
 STYLES = {
@@ -20,6 +20,17 @@ HEADINGS = (
     Cell(text="verdict", style="dim"),
     Cell(text="what was seen", style="dim"),
 )
+EXPLORED = (
+    "examples",
+    "operations",
+    "claims",
+    "reclaims",
+    "dead letters",
+    "crashes",
+    "wrong clocks",
+    "examples cut by time",
+)
+"""What of a run's counts is told; the others are finer than a person wants."""
 INVARIANT_WIDTH, VERDICT_WIDTH = 17, 16
 
 
@@ -61,6 +72,12 @@ def summary(verdicts: Sequence[Verdict]) -> Text:
     for text, count in sorted(counted.items(), key=lambda item: _rank(item[0])):
         line.append(" · " if line else "").append(f"{count} {text}", style=style[text])
     return line
+
+
+def explored_lines(explored: Mapping[str, int], *, width: int = WIDTH) -> list[Text]:
+    """Return how much was tried, as lines; the JSON document has the rest."""
+    told = " · ".join(f"{explored[name]:,} {name}" for name in EXPLORED if explored.get(name))
+    return paragraph(told, width=width, style="dim")
 
 
 def _rank(text: str) -> int:

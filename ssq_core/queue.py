@@ -189,7 +189,7 @@ class InvalidJobId(QueueError, ValueError):  # noqa: N818 - a published name
 
     def __init__(self, job_id: object, reason: str) -> None:
         shown = repr(job_id)
-        super().__init__(f"job id {shown if len(shown) <= 60 else shown[:57] + '...'}: {reason}")  # noqa: PLR2004
+        super().__init__(f"job id {shown if len(shown) <= 60 else shown[:57] + '...'}: {reason}")  # noqa: PLR2004 - what fits on a line
         self.job_id = job_id
         self.reason = reason
 

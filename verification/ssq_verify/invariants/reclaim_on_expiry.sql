@@ -14,6 +14,7 @@
 -- Vacuous: no worker polled while a job's lease had ended
 -- Broken: w1 enqueue j1; w1 claim j1#1; w1 dies; +61s; w2 claim -
 -- Broken: w1 enqueue j1; w1 claim j1#1; w1 dies; +61s; w2 enqueue j2; w2 claim j2#1
+-- Broken: w1 enqueue j1; w1 claim j1#1; w1 dies; +61s; w2 enqueue j2; w2 claim j2#1; w2 claim j1#2
 -- Accepted: w1 enqueue j1; w1 claim j1#1; w1 dies; +59s; w2 claim -; +2s; w2 claim j1#2
 
 -- name: violations
@@ -32,9 +33,10 @@ WITH
     SELECT
       c.run, c.job, c.event, c.worker,
       least(c.inv_ns, sent.inv_ns) AS after_ns,
-      max(c.ret_ns) OVER ordered AS ret_ns,
+      -- When all of the polls that may prefer a younger job, and this one, had returned.
+      max(c.ret_ns) OVER (ordered ROWS BETWEEN younger_max PRECEDING AND CURRENT ROW) AS ret_ns,
       row_number() OVER ordered AS place
-    FROM claims AS c JOIN sent USING (job)
+    FROM claims AS c JOIN sent USING (job) JOIN patience USING (run)
     WINDOW ordered AS (PARTITION BY c.run ORDER BY least(c.inv_ns, sent.inv_ns), c.claim)
   ),
   starved AS (

@@ -79,7 +79,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     terms: Terms = Terms()
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One line of a history. Fields that do not apply are absent."""
 
     index: int
@@ -102,7 +102,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A file may hold many runs; each is judged by itself."""
 
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
+class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An invocation with its completion."""
 
     run: int

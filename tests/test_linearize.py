@@ -103,12 +103,15 @@ RULES = {
         terms=Terms(max_attempts=None, backoff_base_seconds=1.0),
         accepted=(
             "w1 enqueue j1; w1 claim j1#7; +61s; w1 claim j1#7; w1 release j1#7; +31s; w1 claim j1#1",
-            "w1 enqueue j1; w1 claim j1; +61s; w1 claim j1; dead j1; w1 requeue j1; w1 claim j1",
+            "w1 enqueue j1; w1 claim j1; +61s; w1 claim j1; +61s; dead j1; w1 requeue j1; w1 claim j1",
+            "w1 enqueue j1; w1 claim j1; w1 release j1; dead j1",
         ),
         rejected=(
             "w1 enqueue j1; w1 claim j1#7; w1 claim j1#8",
             "w1 enqueue j1; w1 claim j1#5; w1 release j1#5; +15s; w1 claim j1#6",
             "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; dead j1",
+            "w1 enqueue j1; dead j1",
+            "w1 enqueue j1; w1 claim j1; dead j1",
             "w1 enqueue j1; w1 claim j1#1; +61s; w1 ack j1#1 !lost",
         ),
     ),
@@ -273,8 +276,12 @@ RULES = {
             "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; w1 ack j1#1; w1 release j1#1",
             "w1 enqueue j1; w1 claim j1#1; +61s; w2 claim j1#2; w1 release j1#1; w2 claim j1#3",
             "w1 enqueue j1; w1 claim j1#1; w1 release j1#1; w1 extend j1#1; w2 claim j1#2",
+            f"{LAST}; +61s; w1 extend j1#3; dead j1",
         ),
         rejected=(
+            f"{LAST}; w1 extend j1#3; dead j1",
+            f"{LAST}; +40s; w1 extend j1#3; +30s; dead j1",
+            f"{LAST}; w1 extend j1#3; +61s; dead j1; w1 ack j1#3 !lost; w1 claim j1#4",
             "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1 !lost",
             "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; w2 claim j1#2",
         ),
@@ -316,7 +323,8 @@ RULES = {
     ),
     "runs and jobs are judged by themselves": Rule(
         accepted=(
-            "w1 enqueue j1; w1 enqueue j2; w1 claim j1#1; w1 claim j2#1; next run; w1 enqueue j1; w1 claim j1#1",
+            "w1 enqueue j1; w1 enqueue j2; w1 claim j1#1; w1 claim j2#1",
+            "w1 enqueue j1; w1 claim j1#1; next run; w1 enqueue j1; w1 claim j1#1",
         ),
         rejected=("w1 enqueue j1; w1 claim j1#1; next run; w1 claim j1#2", "w1 enqueue j1; w1 claim j2#1"),
     ),
@@ -443,6 +451,15 @@ def test_equal_times_order_nothing():
     assert linearize.check(msgspec.structs.replace(both, events=tick)).verdict is Finding.HOLDS
 
 
+def test_a_claim_is_used_after_it_was_made():
+    """Where an ack is called at the very instant at which its claim returns, the claim still comes first."""
+    line = "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1 !lost"
+    given = h(*items(line))
+    tick = tuple(msgspec.structs.replace(event, time_ns=min(event.time_ns, 4_000)) for event in given.events)
+
+    assert linearize.check(msgspec.structs.replace(given, events=tick)).verdict is Finding.VIOLATED
+
+
 def test_a_claim_id_names_one_claim_ever():
     """Two claims under one id are a violation, however far apart; without fencing they are not."""
     line = "w1 enqueue j1; w1 claim j1#1; w1 release j1#1; w1 claim j1#2; w1 release j1#2; w1 claim j1#3"
@@ -490,7 +507,8 @@ def test_the_sentence_says_what_fits_nowhere_and_how_the_job_stood():
 
     assert verdict.sentence == (
         "no order of job j1's 4 operations fits the contract: w1's ack of c1 (attempt 1) returned ok at "
-        "61.000007 s, but then it was held by claim c2, attempt 2 of 3, its lease not ending before 121.000004 s"
+        "61.000007 s, but then it was held by claim c2, attempt 2 of 3, its lease not ending before "
+        "121.000004 s"
     )
 
 

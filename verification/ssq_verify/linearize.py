@@ -32,10 +32,10 @@ def check(history: History, *, budget: int = BUDGET_STEPS) -> Verdict:
     found: dict[bool | None, list[Piece]] = {True: [], False: [], None: []}
     for piece in pieces(history):
         found[_is_explained(piece, budget)].append(piece)
-    accepted, rejected, limited = found[True], found[False], found[None]
-    if rejected:
-        broken = _violations(history, rejected, WITNESSES_MAX, budget)
-        shortest = min(broken, key=lambda violation: len(violation.witness))
+    accepted, broken, limited = found[True], found[False], found[None]
+    if broken:
+        told = violations_of(history, _smallest(broken, WITNESSES_MAX), budget=budget)
+        shortest = min(told, key=lambda violation: len(violation.witness))
         return Verdict(
             invariant=INVARIANT, verdict=Finding.VIOLATED, sentence=shortest.sentence, violation=shortest
         )
@@ -50,14 +50,24 @@ def violations(
     history: History, *, limit: int = WITNESSES_MAX, budget: int = BUDGET_STEPS
 ) -> tuple[Violation, ...]:
     """Return the violations, at most `limit`, those of the smallest jobs. Raises `InvalidHistory`."""
-    rejected = [piece for piece in pieces(history) if _is_explained(piece, budget) is False]
-    return _violations(history, rejected, limit, budget)
+    broken = _smallest(rejected(history, budget=budget), limit)
+    return violations_of(history, broken, budget=budget)
 
 
-def _violations(history: History, rejected: list[Piece], limit: int, budget: int) -> tuple[Violation, ...]:
-    return tuple(
-        _violation(history, piece, budget) for piece in sorted(rejected, key=lambda piece: piece.size)[:limit]
-    )
+def rejected(history: History, *, budget: int = BUDGET_STEPS) -> list[Piece]:
+    """Return the jobs whose operations have no order that the contract accepts. Raises `InvalidHistory`."""
+    return [piece for piece in pieces(history) if _is_explained(piece, budget) is False]
+
+
+def _violations(history: History, broken: list[Piece], limit: int, budget: int) -> tuple[Violation, ...]:
+    starts: dict[int, int] = {}
+    for event in history.events:
+        starts.setdefault(event.run, event.time_ns)
+    return tuple(_violation(history, piece, starts[piece.run], budget) for piece in broken)
+
+
+def _smallest(broken: list[Piece], limit: int) -> list[Piece]:
+    return sorted(broken, key=lambda piece: piece.size)[:limit]
 
 
 def _is_explained(piece: Piece, budget: int) -> bool | None:
@@ -101,8 +111,7 @@ def _reused(piece: Piece) -> list[Operation]:
     return []
 
 
-def _violation(history: History, piece: Piece, budget: int) -> Violation:
-    start_ns = next(event.time_ns for event in history.events if event.run == piece.run)
+def _violation(history: History, piece: Piece, start_ns: int, budget: int) -> Violation:
     reused = _reused(piece)
     if reused:
         return _witnessed(history, piece, reused, reuse(piece, reused, start_ns))

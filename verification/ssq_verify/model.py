@@ -36,6 +36,8 @@ import msgspec
 from ssq_verify.history import NEVER_NS, EventType, Operation, Terms
 
 SECOND_NS = 1_000_000_000
+ON_CLAIMS = frozenset({"ack", "release", "extend"})
+"""The operations on a claim that was made before."""
 
 
 class Phase(StrEnum):
@@ -117,7 +119,7 @@ def step(state: JobState, operation: Operation, contract: Contract) -> JobState 
     An outcome that is not known (`info`) is taken as ok; that it may never have happened is the caller's
     business.
     """
-    instant = max(state.instant_ns, operation.inv_ns)
+    instant = _earliest(state, operation)
     rules = _REFUSALS if operation.outcome is EventType.FAIL else _EFFECTS
     after = rules[operation.f](state, operation, contract, instant)
     if after is None or after.instant_ns > operation.ret_ns:
@@ -125,8 +127,26 @@ def step(state: JobState, operation: Operation, contract: Contract) -> JobState 
     return after
 
 
+def step_idle(state: JobState, operation: Operation, contract: Contract) -> JobState | None:
+    """Return the state after an ack, release or extend that did nothing; None if it can't have done so.
+
+    Only without fencing is that an answer: what a stale one does to the job, if anything, is not promised.
+    """
+    if operation.f not in ON_CLAIMS or operation.outcome is EventType.FAIL:
+        return None
+    after = _unchanged(state, _earliest(state, operation))
+    if _is_current(state, operation):
+        died = _died(after, contract, after.instant_ns)
+        return died if died is not None and died.instant_ns <= operation.ret_ns else None
+    return after
+
+
+def _earliest(state: JobState, operation: Operation) -> int:
+    return max(state.instant_ns, operation.inv_ns)
+
+
 def claim_name(operation: Operation) -> str | None:
-    """Return what tells claims apart: the id, else what else the queue reports, the attempt or the worker."""
+    """Return what tells claims apart: its id, or else the attempt or the worker that it reports."""
     if operation.claim_id is not None or operation.outcome is EventType.INFO:
         return operation.claim_id
     return f"@{operation.worker}" if operation.attempt is None else f"#{operation.attempt}"
@@ -225,9 +245,9 @@ def _requeue(state: JobState, operation: Operation, contract: Contract, instant:
 
 
 def _seen_dead(state: JobState, _operation: Operation, contract: Contract, instant: int) -> JobState | None:
-    if contract.max_attempts is None and state.phase is not Phase.ABSENT:
-        # Where no bound is promised, none is judged: a queue may have its own reasons to give a job up.
-        return _dead(state, instant)
+    if contract.max_attempts is None and state.attempt > 0:
+        # Where no bound is promised, none is judged: the queue gave the job up for reasons of its own.
+        return _dead(state, max(instant, state.lease_end_ns + 1))
     return _died(state, contract, instant)
 
 

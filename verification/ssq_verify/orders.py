@@ -24,7 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from ssq_verify.history import NEVER_NS, Operation
-from ssq_verify.model import JobState, Phase, claim_name, step
+from ssq_verify.model import ON_CLAIMS, JobState, step, step_idle
 from ssq_verify.pieces import Piece
 
 
@@ -59,6 +59,7 @@ class Search:
         self.deepest = Place(0, 0, 0, 0, JobState())
         self._piece = piece
         self._steps_left = budget_steps
+        self._claim_of = _claims_in_touch(piece)
 
     def orders(self) -> Iterator[JobState]:
         """Yield the state after each order, none twice. Raises `BudgetSpent`."""
@@ -103,7 +104,13 @@ class Search:
             done >>= 1
         if len(window) > 1:
             window = [index for index in window if definite[index].inv_ns <= return_ns]
+        if self._claim_of:
+            window = [index for index in window if self._is_claimed(place, definite[index])]
         return window, return_ns
+
+    def _is_claimed(self, place: Place, operation: Operation) -> bool:
+        index = self._claim_of.get(operation.inv_index)
+        return index is None or index < place.first or bool(place.done >> (index - place.first) & 1)
 
     def _with_indefinite(self, place: Place, return_ns: int) -> list[Place]:
         strays, indefinite = self._piece.stray_claims, self._piece.indefinite
@@ -114,7 +121,7 @@ class Search:
         for index, operation in enumerate(indefinite):
             if operation.inv_ns > return_ns:
                 break
-            if not place.indefinite >> index & 1:
+            if not place.indefinite >> index & 1 and self._is_claimed(place, operation):
                 taken = place.indefinite | 1 << index
                 states = self._after(place.state, operation)
                 changed = [state for state in states if not same_but_for_time(state, place.state)]
@@ -126,17 +133,35 @@ class Search:
         if self._steps_left < 0:
             raise BudgetSpent
         after = step(state, operation, self._piece.contract)
-        if not self._piece.contract.terms.fencing and _is_stale(state, operation):
-            # Completion by job alone: what a stale one does to the next holder's job is not promised.
-            instant = max(state.instant_ns, operation.inv_ns)
-            idle = msgspec.structs.replace(state, instant_ns=instant)
-            return (idle,) if after is None else (after, idle)
-        return () if after is None else (after,)
+        states = () if after is None else (after,)
+        if self._piece.contract.terms.fencing:
+            return states
+        idle = step_idle(state, operation, self._piece.contract)
+        return states if idle is None else (*states, idle)
 
 
 def same_but_for_time(one: JobState, other: JobState) -> bool:
     """Whether two states differ in nothing but the instant at which they were reached."""
     return one == msgspec.structs.replace(other, instant_ns=one.instant_ns)
+
+
+def _claims_in_touch(piece: Piece) -> dict[int, int]:
+    """Return the claims that operations must come after although their intervals do not say so.
+
+    Nobody uses a claim before it was made. Where an ack is called at the very instant at which its claim
+    returned, closed intervals would allow for it.
+    """
+    claims: dict[str, tuple[int, int]] = {}
+    for index, operation in enumerate(piece.definite):
+        if operation.f == "claim" and operation.claim_id is not None:
+            claims.setdefault(operation.claim_id, (index, operation.ret_ns))
+    in_touch = {}
+    for operation in (*piece.definite, *piece.indefinite):
+        if operation.f in ON_CLAIMS and operation.claim_id in claims:
+            index, returned_ns = claims[operation.claim_id]
+            if operation.inv_ns <= returned_ns:
+                in_touch[operation.inv_index] = index
+    return in_touch
 
 
 def _advanced(place: Place, index: int, state: JobState) -> Place:
@@ -146,9 +171,3 @@ def _advanced(place: Place, index: int, state: JobState) -> Place:
         done >>= 1
         first += 1
     return Place(first, done, place.indefinite, place.strays, state)
-
-
-def _is_stale(state: JobState, operation: Operation) -> bool:
-    if operation.f not in ("ack", "release", "extend"):
-        return False
-    return state.phase is not Phase.CLAIMED or state.claim_id != claim_name(operation)

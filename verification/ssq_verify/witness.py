@@ -12,7 +12,7 @@ def no_order(piece: Piece, last: Operation, state: JobState, start_ns: int) -> s
     """
     return (
         f"no order of job {piece.job_id}'s {piece.size} operations fits the contract: "
-        f"{_happened(last, start_ns)}, but then {_stood(piece, state, start_ns)}"
+        f"{_happened(last, start_ns)}{_with_payload(last, state)}, but then {_stood(piece, state, start_ns)}"
     )
 
 
@@ -31,6 +31,12 @@ def _happened(operation: Operation, start_ns: int) -> str:
     if operation.outcome is EventType.FAIL:
         return f"{operation.worker}'s {_named(operation)} was refused {at}"
     return f"{operation.worker}'s {_named(operation)} returned ok {at}"
+
+
+def _with_payload(operation: Operation, state: JobState) -> str:
+    if operation.f != "claim" or operation.value is None or state.payload in {None, operation.value}:
+        return ""
+    return " with another payload than was enqueued"
 
 
 def _named(operation: Operation) -> str:

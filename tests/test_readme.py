@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ssq_stress import cli
-from ssq_verify.subject import Policy, Promises, subject
+from ssq_verify.subject import Promises
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,9 +36,18 @@ def test_own_queue(tmp_path, monkeypatch, capsys):
     assert (code, capsys.readouterr().err) == (0, "")
 
 
+def test_shown_output(capsys):
+    """What the README shows of a command is what the command prints."""
+    for command, shown in re.findall(
+        r"^<!-- output: ssq (.+) -->\n```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
+    ):
+        assert cli.run(shlex.split(command)) == 0
+        assert capsys.readouterr().out.startswith(shown), f"README.md: paste the output of ssq {command} anew"
+
+
 def test_promises():
     """The example of promises declares what it says."""
-    names = {"Policy": Policy, "Promises": Promises, "subject": subject}
+    names = {}
     exec(example("promises"), names)  # noqa: S102 - it is our own README
 
     assert names["open_queue"].ssq_promises == Promises(max_attempts=None, order=None)

@@ -59,7 +59,10 @@ def rejected(history: History, *, budget: int = BUDGET_STEPS) -> list[Piece]:
     return [piece for piece in pieces(history) if _is_explained(piece, budget) is False]
 
 
-def _violations(history: History, broken: list[Piece], limit: int, budget: int) -> tuple[Violation, ...]:
+def violations_of(
+    history: History, broken: list[Piece], *, budget: int = BUDGET_STEPS
+) -> tuple[Violation, ...]:
+    """Return the violation of each of the jobs that were `rejected`."""
     starts: dict[int, int] = {}
     for event in history.events:
         starts.setdefault(event.run, event.time_ns)

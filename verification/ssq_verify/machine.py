@@ -23,7 +23,7 @@ from ssq_verify.execution import TICK_NS, Execution, scratch
 from ssq_verify.failing import raise_violated
 from ssq_verify.history import OPERATIONS, Event, History, Terms, paired
 from ssq_verify.lockstep import Lockstep
-from ssq_verify.model import SECOND_NS
+from ssq_verify.model import SECOND_NS, Phase
 from ssq_verify.scenario import Scenario, Settings, Step, StepKind
 from ssq_verify.subject import Subject
 
@@ -131,15 +131,18 @@ class QueueMachine(RuleBasedStateMachine):
         jobs=st.integers(1, NAMES_MAX),
         clocks=st.integers(0, 7),
         backlog=st.integers(0, NAMES_MAX),
+        held=st.integers(0, 2),
     )
-    def start(self, workers: int, jobs: int, clocks: int, backlog: int) -> None:
-        """Choose how many workers and jobs there are, how wrong clocks may be, and what waits at first."""
+    def start(self, workers: int, jobs: int, clocks: int, backlog: int, held: int) -> None:
+        """Choose how many workers and jobs there are, how wrong clocks may be, what waits and is held."""
         self._workers, self._jobs = workers, jobs
         self._execution.open("w1")
         self._lockstep = Lockstep(self.terms)
         self._offsets = _offset_choices(self.policy, self.terms)[clocks]
         for job in range(min(backlog, jobs)):
             self.enqueue(worker=0, job=job)
+        for worker in range(min(held, backlog)):
+            self.claim(worker=worker)
 
     @property
     def terms(self) -> Terms:
@@ -212,9 +215,12 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lockstep.lease_ends_ns())
     @rule(worker=st.integers(0, NAMES_MAX - 1), job=st.integers(0, NAMES_MAX - 1))
     def arrive(self, worker: int, job: int) -> None:
-        """Add a job when another's lease is over by any clock, and poll: whose turn is it?"""
-        self.advance(to=Moment.AFTER_BOUND, which=0)
-        self.enqueue(worker=worker, job=job)
+        """Add a job when all leases are over by any clock, and poll: whose turn is it?"""
+        ends = self.lockstep.lease_ends_ns()
+        self.advance(to=Moment.AFTER_BOUND, which=ends.index(max(ends)))
+        numbers = [(job + more) % self._jobs for more in range(self._jobs)]
+        fresh = [number for number in numbers if self.lockstep.state(self._job(number)).phase is Phase.ABSENT]
+        self.enqueue(worker=worker, job=(fresh or numbers)[0])
         self.claim(worker=worker)
 
     @rule(worker=st.integers(0, NAMES_MAX - 1))

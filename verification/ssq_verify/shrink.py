@@ -75,7 +75,7 @@ def shrink_scenario(
         return _simpler_steps(steps, scenario.settings)
 
     shrunk = shrink(scenario.steps, steps_failing, rewrites=simpler, tries_max=tries_max)
-    return msgspec.structs.replace(scenario, steps=shrunk.items)
+    return msgspec.structs.replace(scenario, steps=_claims_renumbered(shrunk.items))
 
 
 class _OutOfTriesError(Exception):
@@ -90,12 +90,14 @@ class _Search(Generic[T]):
         self._seen: set[Items[T]] = set()
 
     def first(self, candidates: Iterable[Items[T]]) -> Items[T] | None:
-        """Return the first candidate that fails; none is tried twice."""
+        """Return the first candidate that fails; none that passed is tried twice."""
         fresh = self._fresh(candidates)
         while batch := list(islice(fresh, BATCH)):
             failed = self._failing(batch)
             self.tries += len(batch)
             if failed:
+                # Others that fail may be tried again; that they also do is no reason to pass them over.
+                self._seen.difference_update(batch[position] for position in failed)
                 return batch[min(failed)]
             if self.tries >= self._tries_max:
                 raise _OutOfTriesError
@@ -166,6 +168,12 @@ def _simpler(step: Step, settings: Settings) -> Iterator[Step]:
         rank = plain.index(step.seconds) if step.seconds in plain else len(plain)
         for seconds in plain[:rank]:
             yield msgspec.structs.replace(step, seconds=seconds)
+
+
+def _claims_renumbered(steps: Items[Step]) -> Items[Step]:
+    used = dict.fromkeys(step.claim for step in steps if step.claim is not None)
+    names = {claim: f"claim{number}" for number, claim in enumerate(used, start=1)}
+    return tuple(_renamed(step, "claim", names) for step in steps)
 
 
 def _plain_seconds(settings: Settings) -> list[float]:

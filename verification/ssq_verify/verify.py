@@ -120,7 +120,7 @@ def verify(
 
 
 def joined(histories: Sequence[History]) -> History:
-    """Return one history with all runs, as which they can be judged together: its runs are 0, 1, 2, …"""
+    """Return one history with all runs, as which they can be judged together: its runs are 0, 1 and so on."""
     events = [
         msgspec.structs.replace(event, run=run)
         for run, history in enumerate(histories)

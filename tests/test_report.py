@@ -6,7 +6,7 @@ from ssq_verify.history import Terms
 from ssq_verify.invariants import violations
 from ssq_verify.notation import h
 from ssq_verify.report.document import verdict_documents
-from ssq_verify.report.layout import printable
+from ssq_verify.report.layout import printable, rounded
 from ssq_verify.report.story import ROWS_MAX, drawn, rows, seconds, story
 from ssq_verify.report.table import summary, verdict_table
 from ssq_verify.verdict import Finding, Verdict, Violation
@@ -146,7 +146,7 @@ def test_story_shows_how_long_an_operation_took():
     """An operation that overlapped others says when it returned."""
     history = h("w1 enqueue j1", "w1 claim <", "+5s", "w1 > j1#7")
 
-    assert any("claim → j1 #7 as c1 (by 5.0 s)" in line for line in told(history, "bounded-retries"))
+    assert any("claim → j1 #7 as c1 (called at 0.0 s)" in line for line in told(history, "bounded-retries"))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,22 @@ def test_story_shows_how_long_an_operation_took():
 def test_times_are_cut(time_ns, shown):
     """What happened just before a lease's end is not shown at its end."""
     assert seconds(time_ns) == shown
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        (
+            "held until 60.000002 s and given to w2 at 0.000009 s",
+            "held until 60.0 s and given to w2 at 0.0 s",
+        ),
+        ("held until 60.000002 s and given to w2 at 60.000001 s",) * 2,
+        ("job at-1.25 s, enqueued at 1 s", "job at-1.25 s, enqueued at 1.0 s"),
+    ],
+)
+def test_times_in_sentences_are_cut_unless_they_would_look_alike(sentence, shown):
+    """A sentence has times to a tenth of a second, but keeps two that differ by less as they are."""
+    assert rounded(sentence) == shown
 
 
 def test_printable_writes_out_what_a_terminal_would_obey():

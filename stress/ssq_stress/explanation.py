@@ -8,7 +8,7 @@ from ssq_stress.console import BadInput, say, say_json, width
 from ssq_stress.door import unknown_invariant
 from ssq_verify.history import History, Terms
 from ssq_verify.notation import h
-from ssq_verify.report.layout import paragraph
+from ssq_verify.report.layout import paragraph, rounded
 from ssq_verify.report.story import drawn, rows
 from ssq_verify.verdict import EXIT_OK, Violation
 
@@ -105,7 +105,10 @@ def _broken(invariant: "Invariant", columns: int) -> list[Text]:
     found = verdict_on(history, invariant.id, ways=("log",)).violation
     if found is None:
         return _accepted(history, columns)
-    return [*paragraph(found.sentence, width=columns, indent=2), *drawn(rows(history, found), width=columns)]
+    return [
+        *paragraph(rounded(found.sentence), width=columns, indent=2),
+        *drawn(rows(history, found), width=columns),
+    ]
 
 
 def _accepted(history: History, columns: int) -> list[Text]:

@@ -1,5 +1,6 @@
 """How text is laid out in columns that stay put, on a terminal and in a pipe alike."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ WIDTH = 100
 """Columns of text, at most; a narrower terminal gets fewer."""
 GAP = 2
 """Blanks between two columns."""
+_TIME = re.compile(r"\b(at|until|before|since|from|for) (\d+(?:\.\d+)?)(?= s\b)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +29,14 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def rounded(sentence: str) -> str:
+    """Return a sentence with its times cut to tenths of a second, unless two would then look alike."""
+    exact = {time for _, time in _TIME.findall(sentence)}
+    if len({_cut(time) for time in exact}) < len(exact):
+        return sentence
+    return _TIME.sub(lambda found: f"{found[1]} {_cut(found[2])}", sentence)
 
 
 def shortened(text: str, *, length: int) -> str:
@@ -47,6 +57,11 @@ def row(cells: Sequence[Cell], widths: Iterable[int]) -> Text:
         line.append(" " * (width - cell_len(cell.text) + GAP))
     line.rstrip()
     return line
+
+
+def _cut(time: str) -> str:
+    whole, _, decimals = time.partition(".")
+    return f"{whole}.{decimals[:1] or '0'}"
 
 
 def paragraph(text: str, *, width: int, indent: int = 0, style: str = "") -> list[Text]:

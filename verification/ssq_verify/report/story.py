@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation
-from ssq_verify.report.layout import GAP, WIDTH, Cell, paragraph, printable, row, shortened
+from ssq_verify.report.layout import GAP, WIDTH, Cell, paragraph, printable, rounded, row, shortened
 from ssq_verify.verdict import Violation
 
 ROWS_MAX = 10
@@ -24,7 +24,7 @@ class Row:
     """One thing that one worker did, and what came of it."""
 
     time_ns: int
-    """Since the run began."""
+    """When it returned, since the run began."""
     worker: str
     text: str
     is_witness: bool
@@ -35,7 +35,7 @@ class Row:
 def story(history: History, violation: Violation, *, width: int = WIDTH) -> list[Text]:
     """Return the story of a violation that was found in this history, as lines at most `width` wide."""
     sentence = Text(no_wrap=True).append(violation.invariant, style="bold red")
-    lines = [sentence, *paragraph(violation.sentence, width=width), Text()]
+    lines = [sentence, *paragraph(rounded(violation.sentence), width=width), Text()]
     return lines + drawn(rows(history, violation), width=width)
 
 
@@ -93,6 +93,7 @@ class _Moment:
     """An operation, or a single event, at its place in the history."""
 
     index: int
+    """Of what closed it; of what opened it, if nothing did."""
     what: Operation | Event
     indexes: frozenset[int]
     healed: bool
@@ -119,7 +120,12 @@ def _moments(history: History, run: int) -> list[_Moment]:
 
 def _moment(what: Operation | Event, index: int, closed: int | None, heal: int | None) -> _Moment:
     indexes = frozenset({index} if closed is None else {index, closed})
-    return _Moment(index=index, what=what, indexes=indexes, healed=heal is not None and index > heal)
+    return _Moment(
+        index=index if closed is None else closed,
+        what=what,
+        indexes=indexes,
+        healed=heal is not None and index > heal,
+    )
 
 
 def _chosen(moments: list[_Moment], witness: set[int], job_id: str | None, limit: int) -> list[_Moment]:
@@ -146,11 +152,15 @@ def _row(moment: _Moment, start_ns: int, witness: set[int], violation: Violation
     text = (
         operation_text(what, shows_payload=shows_payload) if isinstance(what, Operation) else event_text(what)
     )
-    time_ns = (what.inv_ns if isinstance(what, Operation) else what.time_ns) - start_ns
-    if isinstance(what, Operation) and what.ret_ns != NEVER_NS and what.ret_ns - what.inv_ns >= SETTLED_NS:
-        text += f" (by {seconds(what.ret_ns - start_ns)})"
+    if isinstance(what, Event):
+        time_ns = what.time_ns
+    else:
+        time_ns = what.inv_ns if what.ret_ns == NEVER_NS else what.ret_ns
+        text += (
+            f" (called at {seconds(what.inv_ns - start_ns)})" if time_ns - what.inv_ns >= SETTLED_NS else ""
+        )
     return Row(
-        time_ns=time_ns,
+        time_ns=time_ns - start_ns,
         worker=printable(what.worker),
         text=printable(text),
         is_witness=bool(moment.indexes & witness),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from ssq_verify.report.layout import GAP, WIDTH, Cell, paragraph, row, wrapped
+from ssq_verify.report.layout import GAP, WIDTH, Cell, paragraph, rounded, row, wrapped
 from ssq_verify.verdict import Finding, Verdict
 
 STYLES = {
@@ -40,7 +40,7 @@ def verdict_table(verdicts: Sequence[Verdict], *, width: int = WIDTH) -> list[Te
     widths = (INVARIANT_WIDTH, VERDICT_WIDTH, sentence_width)
     lines = [row(HEADINGS, widths)]
     for verdict in verdicts:
-        first, *rest = wrapped(verdict.sentence, width=sentence_width)
+        first, *rest = wrapped(rounded(verdict.sentence), width=sentence_width)
         quiet = "dim" if is_for_another_way(verdict) or verdict.verdict is Finding.NOT_OFFERED else ""
         lines.append(
             row((Cell(text=verdict.invariant), finding(verdict), Cell(text=first, style=quiet)), widths)

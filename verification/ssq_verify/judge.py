@@ -81,7 +81,7 @@ def _coverage(history: History, ways: tuple[str, ...]) -> Verdict:
     counts = invariants.counts(history)
     missing = [what for what, seen, _ in counts if seen == 0]
     if not missing:
-        measured = ", ".join(f"{seen:,} {what}" for what, seen, _ in counts)
+        measured = ", ".join(f"{what}: {seen:,}" for what, seen, _ in counts)
         return Verdict(
             invariant=NOT_VACUOUS, verdict=Finding.HOLDS, sentence=stated.holds.format(measured=measured)
         )

@@ -82,7 +82,7 @@ def violations(history: History, invariant_id: str, *, limit: int = 100) -> tupl
     if query is None:
         return ()
     rows = _TABLES.loaded(history).rows(
-        f"SELECT run, job_id, sentence, witness FROM ({query}) ORDER BY len(witness), witness LIMIT {limit}"
+        f"SELECT run, job_id, sentence, witness FROM ({query}) ORDER BY len(witness), witness, sentence LIMIT {limit}"
     )
     return tuple(
         Violation(

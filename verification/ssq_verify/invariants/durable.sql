@@ -47,7 +47,7 @@ SELECT
   + (SELECT count(*) FROM finishes JOIN runs USING (run) WHERE ret_ns < last_loss_ns)
 
 -- name: undecided
-SELECT format('run {}: the drain was cut after {}', any_value(run), coalesce(any_value(cut), 'its limit'))
+SELECT format('run {}: the drain was cut after {}', min(run), coalesce(arg_min(cut, run), 'its limit'))
 FROM obligations JOIN runs USING (run)
 WHERE drain_cut AND NOT accounted AND ret_ns < last_loss_ns
 HAVING count(*) > 0

@@ -10,7 +10,7 @@
 -- Holds: claims of a job whose lease had ended: {exercised}; none of them early
 -- Vacuous: no job was claimed again after its lease had ended
 -- Broken: w1 enqueue j1; w1 claim j1#1; w1 dies; +30s; w2 claim j1#2
--- Accepted: w1 enqueue j1; w1 claim j1#1; +30s; w1 release j1#1; w2 claim j1#2
+-- Accepted: w1 enqueue j1; w1 claim j1#1; +30s; w1 release j1#1; w2 claim j1#2; w2 dies; +61s; w1 claim j1#3
 
 -- name: violations
 WITH

@@ -26,12 +26,12 @@ FROM obligations JOIN runs USING (run)
 WHERE drained AND NOT undecided AND coalesce(inv_ns > last_loss_ns, true)
 
 -- name: undecided
-SELECT format('run {}: the drain was cut after {}', any_value(run), coalesce(any_value(cut), 'its limit'))
+SELECT format('run {}: the drain was cut after {}', min(run), coalesce(arg_min(cut, run), 'its limit'))
 FROM obligations JOIN runs USING (run)
 WHERE drain_cut AND NOT accounted
 HAVING count(*) > 0
 UNION ALL
-SELECT format('run {}: a worker was killed in a claim, and the queue has no leases', any_value(run))
+SELECT format('run {}: a worker was killed in a claim, and the queue has no leases', min(run))
 FROM obligations JOIN runs USING (run)
 WHERE drained AND NOT accounted AND undecided
 HAVING count(*) > 0

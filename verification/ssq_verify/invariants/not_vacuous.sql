@@ -14,7 +14,7 @@
 WITH
   killed AS (
     SELECT o.f, count(*) AS seen
-    FROM operations AS o JOIN events AS e
+    FROM operations AS o SEMI JOIN events AS e
       ON e.run = o.run AND e.worker = o.worker AND e.f = 'crash' AND e.time_ns >= o.inv_ns
     WHERE o.outcome = 'info' AND o.ret_index IS NULL
     GROUP BY o.f
@@ -24,43 +24,43 @@ WITH
     WHERE coalesce(attempt, nth) >= max_attempts AND acked_ns = never() AND first_ack_ns = never()
   ),
   counted AS (
-    SELECT 'reclaims after expiry' AS what, lease AS possible, false AS inside, (
+    SELECT 1 AS place, 'reclaims after expiry' AS what, lease AS possible, false AS inside, (
       SELECT count(*) FROM holds
       WHERE next_inv_ns < never() AND handed_back_ns > next_ret_ns AND lease_end_ns < next_ret_ns
     ) AS seen FROM terms
     UNION ALL
-    SELECT 'acks of superseded claims', fencing AND lease, false,
+    SELECT 2, 'acks of superseded claims', fencing AND lease, false,
       (SELECT count(*) FROM stale WHERE f = 'ack' AND lost_to LIKE '% claimed it since') FROM terms
     UNION ALL
-    SELECT 'releases of superseded claims', fencing AND lease, false,
+    SELECT 3, 'releases of superseded claims', fencing AND lease, false,
       (SELECT count(*) FROM stale WHERE f = 'release' AND lost_to LIKE '% claimed it since') FROM terms
     UNION ALL
-    SELECT 'extends of superseded claims', fencing AND lease AND "extend", false,
+    SELECT 4, 'extends of superseded claims', fencing AND lease AND "extend", false,
       (SELECT count(*) FROM stale WHERE f = 'extend' AND lost_to LIKE '% claimed it since') FROM terms
     UNION ALL
-    SELECT 'dead letters', max_attempts IS NOT NULL, false,
+    SELECT 5, 'dead letters', max_attempts IS NOT NULL, false,
       CASE
         WHEN dead_letters THEN (SELECT count(*) FROM events WHERE f = 'dead')
         ELSE (SELECT seen FROM last_attempts)
       END
     FROM terms
     UNION ALL
-    SELECT 'empty claims', true, false,
+    SELECT 6, 'empty claims', true, false,
       (SELECT count(*) FROM operations WHERE f = 'claim' AND outcome = 'ok' AND job_id IS NULL)
     UNION ALL
-    SELECT 'releases', true, false, (SELECT count(*) FROM operations WHERE f = 'release' AND outcome = 'ok')
+    SELECT 7, 'releases', true, false, (SELECT count(*) FROM operations WHERE f = 'release' AND outcome = 'ok')
     UNION ALL
-    SELECT 'extends', "extend", false,
+    SELECT 8, 'extends', "extend", false,
       (SELECT count(*) FROM operations WHERE f = 'extend' AND outcome = 'ok') FROM terms
     UNION ALL
-    SELECT 'workers dead between operations', true, false, (
+    SELECT 9, 'workers dead between operations', true, false, (
       (SELECT count(*) FROM events WHERE f = 'crash') - (SELECT coalesce(sum(seen), 0) FROM killed)
     )
     UNION ALL
-    SELECT 'runs with skewed clocks', NOT any_skew, false, (SELECT count(*) FROM runs WHERE skewed) FROM terms
+    SELECT 10, 'runs with skewed clocks', NOT any_skew, false, (SELECT count(*) FROM runs WHERE skewed) FROM terms
     UNION ALL
-    SELECT 'kills inside ' || f, f <> 'extend' OR "extend", true, coalesce(seen, 0)
+    SELECT 11, 'kills inside ' || f, f <> 'extend' OR "extend", true, coalesce(seen, 0)
     FROM (VALUES ('enqueue'), ('claim'), ('ack'), ('release'), ('extend')) AS inside(f)
       LEFT JOIN killed USING (f), terms
   )
-SELECT what, seen::BIGINT AS seen, inside FROM counted WHERE possible
+SELECT what, seen::BIGINT AS seen, inside FROM counted WHERE possible ORDER BY place, what

@@ -308,11 +308,17 @@ WITH
     FROM parts
   ),
   lined AS (
-    SELECT *, lag(inv_ns) OVER (PARTITION BY job ORDER BY inv_ns, claim) AS last_inv_ns FROM claims
+    SELECT
+      *,
+      lag(inv_ns) OVER line AS last_inv_ns,
+      -- Called later is not later: a claim may come before an earlier called one that returned after it.
+      max(ret_ns) OVER (line ROWS UNBOUNDED PRECEDING) AS latest_ret_ns
+    FROM claims
+    WINDOW line AS (PARTITION BY job ORDER BY inv_ns, claim)
   ),
   parted AS (
     SELECT lined.*, last_inv_ns IS NULL OR coalesce(reach.until_ns >= last_inv_ns, false) AS opens
-    FROM lined ASOF LEFT JOIN reach ON lined.job = reach.job AND lined.ret_ns >= reach.from_ns
+    FROM lined ASOF LEFT JOIN reach ON lined.job = reach.job AND lined.latest_ret_ns >= reach.from_ns
   )
 SELECT
   run, job, worker, attempt, inv_ns, ret_ns, claim, event,

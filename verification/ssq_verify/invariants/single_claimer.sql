@@ -7,8 +7,8 @@
 --   job that is being worked on makes a second copy of it.
 -- Holds: claims called while another worker held a job: {exercised}; none got that job
 -- Vacuous: no claim was called while another worker held a job
--- Broken: w1 enqueue j1; w1 claim j1#1; w2 claim j1#2
--- Accepted: w1 enqueue j1; w1 claim j1#1; +61s; w2 claim j1#2
+-- Broken: w1 enqueue j1; w1 claim <; w2 claim j1#1; w1 > j1#2
+-- Accepted: w1 enqueue j1; w1 claim j1#1; w2 claim -; +61s; w2 claim j1#2
 
 -- name: violations
 WITH

@@ -1,0 +1,462 @@
+"""Where does each invariant's certainty end? Histories just inside and just outside of it."""
+
+import pytest
+
+from ssq_verify.history import Terms
+from ssq_verify.invariants import undecided, violations
+from ssq_verify.notation import h, items
+
+
+def is_broken(name, line, **terms):
+    """Whether the query rejects the history."""
+    return bool(violations(h(*items(line), terms=Terms(**terms)), name))
+
+
+HELD = "w1 enqueue j1; w1 claim j1#1; "
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        # A lease ends a ttl after the claim was called; an extend that returned ok moves it.
+        pytest.param("+59s; w2 claim j1#2", {}, True, id="inside the lease"),
+        pytest.param("+60s; w2 claim j1#2", {}, False, id="after the lease"),
+        pytest.param("+30s; w1 extend j1#1; +31s; w2 claim j1#2", {}, True, id="inside the extended lease"),
+        pytest.param("+30s; w1 extend j1#1 !lost; +31s; w2 claim j1#2", {}, False, id="a refused extend"),
+        pytest.param(
+            "+30s; w1 extend j1#1 ?; +31s; w2 claim j1#2", {}, False, id="an extend that may not have been"
+        ),
+        # Clocks count as the promise says.
+        pytest.param("w1 clock +3s; w2 claim j1#2", {}, False, id="clocks beyond the bound"),
+        pytest.param(
+            "w1 clock +3s; w2 claim j1#2", {"max_clock_skew_seconds": 3.0}, True, id="clocks within it"
+        ),
+        pytest.param(
+            "w1 clock +3s; w2 claim j1#2", {"max_clock_skew_seconds": None}, True, id="the server's clock"
+        ),
+        pytest.param("w1 clock +1s; w2 claim j1#2", {}, False, id="no clock may differ"),
+        # What may have ended the claim ends it.
+        pytest.param("w1 ack j1#1 ?; w2 claim j1#2", {}, False, id="an ack that may have been"),
+        pytest.param("w1 release j1#1 dies; w2 claim j1#2", {}, False, id="a release that may have been"),
+        pytest.param("w3 release j9; w2 claim j1#2", {}, True, id="a release of another job"),
+        pytest.param("w3 release j1#7; w2 claim j1#2", {}, False, id="a release of a claim that nobody saw"),
+        pytest.param("power-loss; w2 claim j1#2", {}, False, id="a claim undone by power loss"),
+        # A dead holder keeps its lease, if there are leases.
+        pytest.param("w1 dies; w2 claim j1#2", {}, True, id="a dead holder's lease"),
+        pytest.param("w1 dies; w2 claim j1#2", {"lease": False}, False, id="a dead holder without leases"),
+        pytest.param("+999s; w2 claim j1#2", {"lease": False}, True, id="a live holder without leases"),
+    ],
+)
+def test_single_claimer(line, terms, broken):
+    """Only claims that were certainly valid at one instant are accused."""
+    assert is_broken("single-claimer", HELD + line, **terms) is broken
+
+
+def test_single_claimer_of_a_holder_that_was_told():
+    """A holder that was told that its claim is lost holds nothing, but its lease was still cut short."""
+    line = HELD + "w1 ack j1#1 !lost; w2 claim j1#2"
+
+    assert not is_broken("single-claimer", line)
+    assert is_broken("no-early-reclaim", line)
+
+
+def test_early_reclaim_needs_a_call_inside_the_lease():
+    """A claim called before the holder's returned is no early reclaim; it is for single-claimer to judge."""
+    line = "w1 enqueue j1; w2 claim <; w1 claim j1#1; w2 > j1#2"
+
+    assert not is_broken("no-early-reclaim", line)
+    assert is_broken("single-claimer", line)
+
+
+SUPERSEDED = HELD + "+61s; w2 claim j1#2; "
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        pytest.param(SUPERSEDED + "w1 release j1#1", {}, True, id="a stale release"),
+        pytest.param(SUPERSEDED + "w1 extend j1#1", {}, True, id="a stale extend"),
+        pytest.param(SUPERSEDED + "w1 ack j1#1 ?", {}, False, id="a stale ack that may have failed"),
+        pytest.param(SUPERSEDED + "w1 ack j1#1", {"fencing": True, "lease": True}, True, id="a stale ack"),
+        pytest.param(HELD + "+61s; w1 ack j1#1", {}, False, id="a late ack that nobody came before"),
+        pytest.param(
+            HELD + "+61s; w2 claim <; w1 ack j1#1; w2 > j1#2", {}, False, id="an ack beside the claim"
+        ),
+        pytest.param(HELD + "+61s; w1 ack j1#1 <; w2 claim j1#2; w1 >", {}, False, id="an ack called before"),
+        pytest.param(HELD + "w1 ack j1#1; w1 ack j1#1", {}, True, id="a second ack"),
+        pytest.param(
+            HELD + "w1 ack j1#1; w1 ack j1#1", {"repeat_ack": "accepted"}, False, id="an idempotent ack"
+        ),
+        pytest.param(
+            HELD + "w1 release j1#1; w1 ack j1#1", {"repeat_ack": "accepted"}, True, id="released, acked"
+        ),
+        pytest.param(
+            HELD + "w1 ack j1#1 ?; w1 ack j1#1", {}, False, id="an ack after one that may have failed"
+        ),
+        pytest.param(HELD + "w1 ack j1#1; power-loss; w1 ack j1#1", {}, False, id="after a power loss"),
+    ],
+)
+def test_fencing(line, terms, broken):
+    """Only what was called after the claim had certainly ended is accused."""
+    assert is_broken("fencing", line, **terms) is broken
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        pytest.param("w1 claim j1#2", {}, True, id="the first attempt is 2"),
+        pytest.param("w2 claim ?; w1 claim j1#2", {}, False, id="an unknown claim may have been the first"),
+        pytest.param("w2 claim dies; w1 claim j1#3", {}, True, id="one unknown claim is not two"),
+        pytest.param("w1 claim j1#1; w1 release j1#1; w1 claim j1#3", {}, True, id="a gap"),
+        pytest.param("w1 claim j1#1; w1 release j1#1; w1 claim j1#1", {}, True, id="a repeat"),
+        pytest.param("w2 claim ?; w1 claim j1#2; w1 release j1#2; w1 claim j1#1", {}, True, id="backward"),
+        pytest.param("w1 claim <; w2 claim j1#2; w1 > j1#1", {}, False, id="two at once, in either order"),
+        pytest.param("w1 claim j1#4", {}, True, id="beyond the bound"),
+        pytest.param(
+            "w1 claim j1#1; w1 ack j1#1; w1 claim j1#1", {}, True, id="acked, and not enqueued again"
+        ),
+        pytest.param(
+            "w1 claim j1#1; w1 ack j1#1; w1 enqueue j1; w1 claim j1#1", {}, False, id="a new incarnation"
+        ),
+        pytest.param(
+            "w1 claim j1#1; w1 ack j1#1; w1 enqueue j1 ?; w1 claim j1#1", {}, False, id="perhaps a new one"
+        ),
+        pytest.param(
+            "w2 enqueue j1 <; w1 claim j1#1; w1 ack j1#1; w1 claim j1#1", {}, False, id="a slow enqueue"
+        ),
+        pytest.param(
+            "w1 claim j1#1; w1 ack j1#1 ?; w1 enqueue j1; w1 claim j1#1", {}, False, id="perhaps acked"
+        ),
+        pytest.param(
+            "w1 claim j1#3; w1 requeue j1; w1 claim j1#1", {"max_attempts": 3}, True, id="not from one"
+        ),
+        pytest.param(
+            "w1 claim j1#1; w1 release j1#1; w1 requeue j1; w1 claim j1#1",
+            {"max_attempts": 1},
+            False,
+            id="requeued",
+        ),
+        pytest.param(
+            "w1 claim j1#1; power-loss; w1 claim j1#1", {}, False, id="an attempt undone by power loss"
+        ),
+        pytest.param(
+            "w1 claim j1#1; +61s; w2 claim j1#2; w1 ack j1#1; w1 enqueue j1; +61s; w2 claim j1#1",
+            {},
+            True,
+            id="a stale ack ends no incarnation",
+        ),
+        pytest.param(
+            "w1 claim j1; w1 release j1; w1 claim j1; w1 enqueue j1; w1 release j1; w1 claim j1",
+            {"max_attempts": 2, "dead_letters": False},
+            False,
+            id="a queue that forgets its dead may take one anew",
+        ),
+    ],
+)
+def test_bounded_retries(line, terms, broken):
+    """Attempts count together only within what is certainly one incarnation."""
+    assert is_broken("bounded-retries", "w1 enqueue j1; " + line, **terms) is broken
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        pytest.param("w1 enqueue j1; heal; drained", {}, True, id="never given out"),
+        pytest.param("w1 enqueue j1 ?; heal; drained", {}, False, id="perhaps never enqueued"),
+        pytest.param("w1 enqueue j1; drained", {}, False, id="not after the faults"),
+        pytest.param(
+            "w1 enqueue j1; heal; w1 claim j1#1; w1 ack j1#1 ?; drained", {}, False, id="perhaps acked"
+        ),
+        pytest.param("w1 enqueue j1; heal; drained; dead j1", {}, False, id="dead"),
+        pytest.param("w1 enqueue j1; heal; drained; next run; dead j1", {}, True, id="dead in another run"),
+        pytest.param(
+            "w1 enqueue j1; w1 claim j1#1; heal; drained",
+            {"max_attempts": 1, "dead_letters": False},
+            False,
+            id="spent",
+        ),
+        pytest.param(
+            "w1 enqueue j1; w1 claim j1#1; heal; drained", {"max_attempts": 1}, True, id="not listed as dead"
+        ),
+        pytest.param(
+            "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; w1 enqueue j1; heal; drained",
+            {},
+            True,
+            id="second life lost",
+        ),
+        pytest.param(
+            "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1 <; w2 enqueue j1; w1 >; heal; drained",
+            {},
+            False,
+            id="enqueued beside the ack",
+        ),
+        pytest.param(
+            "w1 enqueue j1; w1 claim j1#1; +61s; w2 claim j1#2; w1 ack j1#1; heal; drained",
+            {},
+            True,
+            id="a stale ack accounts for nothing",
+        ),
+        pytest.param(
+            "w1 enqueue j1; w1 claim j1#1; w1 dies; heal; drained",
+            {"lease": False},
+            False,
+            id="held without leases",
+        ),
+        pytest.param(
+            "w1 enqueue j1; w1 claim dies; heal; drained", {"lease": False}, False, id="killed in a claim"
+        ),
+        pytest.param("w1 enqueue j1; power-loss; heal; drained", {}, False, id="for durable to judge"),
+        pytest.param(
+            "w2 claim -; power-loss; w1 enqueue j1; heal; drained", {}, True, id="enqueued after the loss"
+        ),
+    ],
+)
+def test_no_lost_job(line, terms, broken):
+    """A job is lost only if nothing can account for it."""
+    assert is_broken("no-lost-job", line, **terms) is broken
+
+
+@pytest.mark.scenario("invariants/a-limit-of-the-drain-is-named")
+def test_a_drain_that_was_cut_decides_nothing():
+    """A job that may still be there is not lost; the limit is named."""
+    history = h("w1 enqueue j1", "heal", "drain-cut 40 polls")
+
+    assert violations(history, "no-lost-job") == ()
+    assert undecided(history, "no-lost-job") == "run 0: the drain was cut after 40 polls"
+    killed = h("w1 enqueue j1", "w1 claim dies", "heal", "drained", terms=Terms(lease=False))
+    assert "has no leases" in undecided(killed, "no-lost-job")
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        pytest.param(HELD + "w1 ack j1#1 ?; w2 claim j1#2", {}, False, id="perhaps acked"),
+        pytest.param(HELD + "w2 claim <; w1 ack j1#1; w2 > j1#2", {}, False, id="claimed beside the ack"),
+        pytest.param(
+            HELD + "w1 ack j1#1; w2 enqueue j1 dies; w2 claim j1#2", {}, False, id="perhaps enqueued"
+        ),
+        pytest.param(SUPERSEDED + "w1 ack j1#1; w3 claim j1#3", {}, False, id="a stale ack ends nothing"),
+        pytest.param(HELD + "dead j1; w2 claim j1#2", {}, True, id="a dead job comes back"),
+        pytest.param(HELD + "dead j1; w2 requeue j1; w2 claim j1#1", {}, False, id="a dead job is requeued"),
+        pytest.param(
+            HELD + "w1 ack j1#1; w1 enqueue j1; w2 claim j1#1; w1 ack j1#1; w2 claim j1#2",
+            {"repeat_ack": "accepted"},
+            False,
+            id="a repeated ack ends nothing",
+        ),
+        pytest.param(
+            HELD + "+61s; w1 ack j1#1; w2 claim j1#2", {"fencing": False}, False, id="an ack by job alone"
+        ),
+        pytest.param(
+            HELD + "w1 ack j1#1; w2 claim j1#2", {"fencing": False}, True, id="an ack inside its lease"
+        ),
+        pytest.param(
+            HELD + "w1 ack j1#1; w1 enqueue j1; w2 claim j1#1; w2 claim j1#1",
+            {"idempotent_enqueue": False},
+            False,
+            id="an id that names two jobs",
+        ),
+    ],
+)
+def test_no_resurrection(line, terms, broken):
+    """Only a claim after a certain end, with no enqueue that may have come between, is accused."""
+    assert is_broken("no-resurrection", line, **terms) is broken
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        pytest.param("w1 claim j1#1; w1 enqueue j1", {}, True, id="enqueued only later"),
+        pytest.param("w1 enqueue j1 <; w2 claim j1#1; w1 >", {}, False, id="enqueued beside it"),
+        pytest.param("w1 enqueue j1 =a ?; w1 claim j1#1 =a", {}, False, id="an enqueue that may have been"),
+        pytest.param("w1 enqueue j1 =a !lost; w1 claim j1#1 =a", {}, True, id="an enqueue that failed"),
+        pytest.param("w1 enqueue j1 =a; w1 claim j1#1 =b", {"payload": False}, False, id="no payloads"),
+        pytest.param("w1 enqueue j1 =a; w2 enqueue j1 =b; w1 claim j1#1 =b", {}, False, id="either enqueue"),
+        pytest.param(
+            "w1 enqueue j1 =a; w1 claim j1#1; w1 ack j1#1; w1 enqueue j1 =b; w1 claim j1#1 =a",
+            {},
+            True,
+            id="of an incarnation that is over",
+        ),
+    ],
+)
+def test_integrity(line, terms, broken):
+    """A payload is judged against every enqueue that may be its origin."""
+    assert is_broken("integrity", line, **terms) is broken
+
+
+DEAD_HOLDER = HELD + "w1 dies; "
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        pytest.param("+63s; w2 claim -", {"max_clock_skew_seconds": 2.0}, False, id="within the bound"),
+        pytest.param("+64s; w2 claim -", {"max_clock_skew_seconds": 2.0}, True, id="beyond the bound"),
+        pytest.param("+61s; w2 claim -", {"max_attempts": 1}, False, id="a dead letter by now"),
+        pytest.param("+61s; w3 claim <; w2 claim -; w3 > j1#2", {}, False, id="not quiet"),
+        pytest.param(
+            "+61s; w3 enqueue j9 <; w2 claim -; w3 >", {"spurious_empty": False}, True, id="never spurious"
+        ),
+        pytest.param("+61s; w3 enqueue j9 <; w2 claim -; w3 >", {}, False, id="perhaps spurious"),
+        pytest.param("w2 claim ?; +61s; w2 claim -", {}, False, id="an unknown claim may have taken it"),
+        pytest.param("+61s; w2 enqueue j2; w2 claim j2#1", {"order": None}, False, id="no order is promised"),
+        pytest.param(
+            "+61s; w2 enqueue j2; w2 claim j2#1", {"order": "fifo-relaxed"}, False, id="within the crew"
+        ),
+        pytest.param(
+            "+61s; w2 enqueue j2; w2 enqueue j3; w2 enqueue j4; w2 claim j2#1; w2 claim j3#1; w2 claim j4#1",
+            {"order": "fifo-relaxed"},
+            True,
+            id="more young ones than workers",
+        ),
+        pytest.param(
+            "w2 enqueue j2; +61s; w2 claim j2#1", {}, False, id="the other was there before it expired"
+        ),
+        pytest.param("w2 clock +9s; +70s; w2 claim -", {}, False, id="clocks beyond the bound"),
+        pytest.param("io-error; +61s; w2 claim -", {}, False, id="storage failed"),
+    ],
+)
+def test_reclaim_on_expiry(line, terms, broken):
+    """Only a poll that must have found the expired job is accused."""
+    assert is_broken("reclaim-on-expiry", DEAD_HOLDER + line, **terms) is broken
+
+
+def test_an_extend_puts_the_bound_off():
+    """Heartbeats move the latest legal reclaim, even those of unknown outcome."""
+    line = HELD + "+50s; w1 extend j1#1{}; +11s; w2 claim -"
+
+    assert is_broken("reclaim-on-expiry", line.format(" !lost"))
+    assert not is_broken("reclaim-on-expiry", line.format(""))
+    assert not is_broken("reclaim-on-expiry", line.format(" ?"))
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        pytest.param(HELD + "w1 release j1#1; w2 claim -", {}, True, id="released"),
+        pytest.param(
+            HELD + "w1 release j1#1; w2 claim -", {"max_attempts": 1}, False, id="released and dead"
+        ),
+        pytest.param(
+            HELD + "w1 release j1#1; w2 claim -", {"backoff_base_seconds": 5.0}, False, id="resting"
+        ),
+        pytest.param(
+            HELD + "w1 release j1#1; +5s; w2 claim -", {"backoff_base_seconds": 5.0}, True, id="rested"
+        ),
+        pytest.param(HELD + "w2 claim -", {}, False, id="held"),
+        pytest.param(HELD + "w1 ack j1#1; w1 enqueue j1; w2 claim -", {}, True, id="enqueued again"),
+        pytest.param(HELD + "w1 ack j1#1 ?; w1 enqueue j1; w2 claim -", {}, False, id="perhaps never ended"),
+        pytest.param(
+            "w2 claim ?; w1 enqueue j1; w2 claim -", {}, False, id="an unknown claim may have taken it"
+        ),
+        pytest.param("w1 enqueue j1; w3 enqueue j2 <; w2 claim -; w3 >", {}, False, id="not quiet"),
+        pytest.param("w1 enqueue j1; w3 enqueue j2 dies; w2 claim -", {}, True, id="the dead make no noise"),
+        pytest.param("w1 claim !KeyError: 'state'", {}, True, id="an error of the queue's own"),
+        pytest.param("w1 claim !QueueIOError: disk", {}, False, id="an error of the environment"),
+        pytest.param("w1 claim !TimeoutError: too long", {}, False, id="a time-out"),
+        pytest.param("io-error; w1 claim !KeyError: 'state'", {}, False, id="storage failed"),
+        pytest.param("w1 ack j1#1 !KeyError: 'j1'", {}, False, id="an untyped refusal"),
+        pytest.param("w2 claim <; w1 claim !KeyError: 'state'; w2 > -", {}, False, id="an error in a race"),
+    ],
+)
+def test_progress(line, terms, broken):
+    """Only an answer or an error that nothing else explains is accused."""
+    assert is_broken("progress", line, **terms) is broken
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        pytest.param("+7s; w2 claim j1#2", {}, False, id="within the clocks' difference"),
+        pytest.param("+4s; w2 claim j1#2", {}, True, id="before it"),
+        pytest.param("+4s; w2 claim j1#2", {"max_attempts": 1}, False, id="it was dead"),
+        pytest.param("w1 requeue j1; w2 claim j1#1", {}, False, id="requeued"),
+        pytest.param("power-loss; w2 claim j1#2", {}, False, id="a release undone by power loss"),
+    ],
+)
+def test_back_off(line, terms, broken):
+    """A rest is counted from the release's call, less the difference of two clocks."""
+    terms = {"backoff_base_seconds": 8.0, "max_clock_skew_seconds": 2.0} | terms
+
+    assert is_broken("back-off", HELD + "w1 release j1#1; " + line, **terms) is broken
+
+
+def test_back_off_doubles():
+    """The second rest is twice the first, up to the longest."""
+    line = HELD + "w1 release j1#1; +8s; w1 claim j1#2; w1 release j1#2; +{}s; w1 claim j1#3"
+
+    assert is_broken("back-off", line.format(15), backoff_base_seconds=8.0)
+    assert not is_broken("back-off", line.format(16), backoff_base_seconds=8.0)
+    assert not is_broken("back-off", line.format(10), backoff_base_seconds=8.0, backoff_max_seconds=10.0)
+
+
+THREE = "w1 enqueue j1; w1 enqueue j2; w1 enqueue j3; "
+
+
+@pytest.mark.parametrize(
+    ("line", "order", "broken"),
+    [
+        pytest.param("w1 claim j3#1", "fifo", True, id="two passed over"),
+        pytest.param("w1 claim j3#1", "fifo-relaxed", True, id="more than a crew of one"),
+        pytest.param(
+            "w2 claim -; w3 claim -; w1 claim j3#1", "fifo-relaxed", False, id="fewer than a crew of three"
+        ),
+        pytest.param("w2 claim <; w1 claim j2#1; w2 > j1#1", "fifo", False, id="taken at the same time"),
+        pytest.param("w2 claim ?; w1 claim j2#1", "fifo", False, id="an unknown claim may have taken it"),
+        pytest.param("w2 clock +1s; w1 claim j2#1", "fifo", False, id="clocks differ"),
+        pytest.param(
+            "w1 claim j1#1; w1 release j1#1; w1 claim j2#1", "fifo", False, id="released jobs are not judged"
+        ),
+    ],
+)
+def test_order(line, order, broken):
+    """Only jobs that certainly waited all the while count as passed over."""
+    assert is_broken("order", THREE + line, order=order, max_clock_skew_seconds=5.0) is broken
+
+
+@pytest.mark.parametrize(
+    ("line", "terms", "broken"),
+    [
+        pytest.param(
+            "w1 enqueue j1 ?; power-loss; heal; drained", {}, False, id="an enqueue that had not returned"
+        ),
+        pytest.param("w1 enqueue j1; power-loss; drain-cut 3", {}, False, id="not drained"),
+        pytest.param(
+            HELD + "w1 ack j1#1 ?; power-loss; heal; w2 claim j1#2", {}, False, id="an ack not returned"
+        ),
+        pytest.param(
+            HELD + "w1 ack j1#1; power-loss; w1 enqueue j1; w2 claim j1#1",
+            {},
+            False,
+            id="enqueued again since",
+        ),
+        pytest.param("power-loss; w1 enqueue j1; heal; drained", {}, False, id="enqueued after the loss"),
+        pytest.param(
+            "w1 enqueue j1; power-loss; heal; drained; dead j1", {}, False, id="dead is accounted for"
+        ),
+    ],
+)
+def test_durable(line, terms, broken):
+    """Only what had returned ok before the loss, and certainly does not hold after it, is accused."""
+    assert is_broken("durable", line, **terms) is broken
+
+
+def test_runs_are_judged_by_themselves():
+    """The same job and worker names in two runs have nothing to do with each other."""
+    line = HELD + "next run; " + HELD + "next run; w1 enqueue j1; w2 claim j1#1"
+
+    for name in ("single-claimer", "no-early-reclaim", "bounded-retries", "fencing"):
+        assert not is_broken(name, line)
+
+
+def test_claims_without_ids_are_told_apart_by_what_is_recorded():
+    """A queue whose claims have no id is judged by attempt, or by worker."""
+    history = h(*items(SUPERSEDED + "w1 ack j1#1"))
+    bare = [{"claim_id": None}, {"claim_id": None, "attempt": None}]
+    for fields in bare:
+        events = tuple(
+            type(e)(**{**{f: getattr(e, f) for f in e.__struct_fields__}, **fields}) for e in history.events
+        )
+
+        assert violations(type(history)(events=events), "fencing")

@@ -55,7 +55,7 @@ class RetryPolicy:
             raise ValueError("RetryPolicy: a back-off is negative; give 0 or more seconds")
 
     def backoff_seconds(self, attempt: int) -> float:
-        """Return the rest after a release of the given attempt: base, doubled for each further attempt, capped."""
+        """Return the rest after a release of the given attempt: the base, doubled for each further one, capped."""
         return min(self.backoff_base_seconds * 2.0 ** min(attempt - 1, 64), self.backoff_max_seconds)
 
 
@@ -109,7 +109,7 @@ class WorkerQueue(Protocol):
         ...
 
     def extend(self, *, claim: QueueClaim) -> QueueClaim:
-        """Start the lease anew from now (a heartbeat). Raise `LeaseLost` if the claim is no longer current."""
+        """Start the lease anew from now (a heartbeat). Raise `LeaseLost` if the claim isn't current."""
         ...
 
 
@@ -137,7 +137,9 @@ class LeaseLost(QueueError):  # noqa: N818 - a published name
     """The claim is no longer current: it was acked, released or superseded. Nothing was changed."""
 
     def __init__(self, job_id: str, claim_id: str) -> None:
-        super().__init__(f"job {job_id!r}: claim {claim_id} is no longer current; drop its result, claim again")
+        super().__init__(
+            f"job {job_id!r}: claim {claim_id} is no longer current; drop its result, claim again"
+        )
         self.job_id = job_id
         self.claim_id = claim_id
 
@@ -152,15 +154,17 @@ class QueueIOError(QueueError):
         self.reason = reason
 
 
-class QueueBusy(QueueIOError):
-    """The storage stayed locked by others for as long as the queue is willing to wait. Nothing was changed."""
+class QueueBusy(QueueIOError):  # noqa: N818 - named like its siblings
+    """The storage stayed locked by others for as long as the queue will wait. Nothing was changed."""
 
 
 class QueueDataCorruptedError(QueueError):
     """The storage holds something that this queue did not write."""
 
     def __init__(self, path: Path | str, reason: str = "") -> None:
-        super().__init__(f"{path} is damaged: {reason or 'it can not be read back'}; restore it or move it away")
+        super().__init__(
+            f"{path} is damaged: {reason or 'it can not be read back'}; restore it or move it away"
+        )
         self.path = Path(path)
         self.reason = reason
 
@@ -178,7 +182,9 @@ class UnsupportedSchema(QueueError):  # noqa: N818 - named like its sibling
     """The storage was written by another version of this package."""
 
     def __init__(self, path: Path | str, found: int, expected: int) -> None:
-        super().__init__(f"{path} has schema version {found}, this ssq reads {expected}; use the ssq that wrote it")
+        super().__init__(
+            f"{path} has schema version {found}, this ssq reads {expected}; use the ssq that wrote it"
+        )
         self.path = Path(path)
         self.found = found
         self.expected = expected

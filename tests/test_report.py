@@ -55,6 +55,13 @@ def test_table_wraps_long_sentences(width):
     assert all(line.startswith(" " * 37 + "word") for line in lines[2:])
 
 
+def test_a_number_stays_with_its_unit():
+    """No line ends between a number and the unit that it counts."""
+    found = [verdict("x", Finding.VIOLATED, "a" * length + " at 65.0 s") for length in range(40, 60)]
+
+    assert not any(line.endswith("65.0") for line in plain(verdict_table(found)))
+
+
 def test_what_another_way_can_show_is_named():
     """A verdict that this way of testing can't reach names the way that can."""
     lines = plain(verdict_table([verdict("durable", Finding.VACUOUS, "no power loss", needs="simulation")]))

@@ -49,7 +49,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     backoff_base_seconds: float = 0.0
     backoff_max_seconds: float = 30.0
     max_clock_skew_seconds: float | None = 0.0
-    """E, the bound under which single-claimer is judged; None: the server keeps the time, any skew is within."""
+    """E, the bound under which single-claimer is judged; None: the server keeps the time, any is within."""
     lease: bool = True
     fencing: bool = True
     extend: bool = True
@@ -85,7 +85,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     index: int
     """The place in the file: 0, 1, 2, …"""
     time_ns: int
-    """The one true clock that all recorders share (CLOCK_MONOTONIC, or virtual time); never decreases in a run."""
+    """The true clock that all recorders share (CLOCK_MONOTONIC, or virtual time); never decreases in a run."""
     worker: str
     type: EventType
     f: str
@@ -150,7 +150,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return tuple(sorted(paired(self.events), key=lambda operation: operation.inv_index))
 
     def validated(self) -> "History":
-        """Return this history; raises `InvalidHistory`, naming event and line, if no run can have produced it."""
+        """Return this history. Raises `InvalidHistory`, naming event and line, if no run can have made it."""
         _ = self.operations
         return self
 
@@ -172,7 +172,9 @@ def paired(events: Iterable[Event]) -> Iterator[Operation]:
                 yield _operation(open_operations.pop(key), None)
         elif event.type is EventType.INVOKE:
             if key in open_operations:
-                raise _invalid(event, position, f"{event.worker} has an open {open_operations[key].f}; complete it first")
+                raise _invalid(
+                    event, position, f"{event.worker} has an open {open_operations[key].f}; complete it first"
+                )
             open_operations[key] = event
         else:
             opened = open_operations.pop(key, None)
@@ -192,13 +194,15 @@ def read(path: Path) -> History:
     with path.open("rb") as lines:
         header = _decoded(next(lines, b""), 1, Header)
         if header.ssq_history != SCHEMA_VERSION:
-            raise InvalidHistory("line 1", f"history schema {header.ssq_history}; this ssq reads {SCHEMA_VERSION}")
+            raise InvalidHistory(
+                "line 1", f"history schema {header.ssq_history}; this ssq reads {SCHEMA_VERSION}"
+            )
         events = tuple(_decoded(line, number, Event) for number, line in enumerate(lines, start=2))
     return History(header=header, events=events).validated()
 
 
 def write(history: History, path: Path) -> None:
-    """Write a JSON Lines or Parquet (`.parquet`) history; the same history gives the same JSON Lines bytes."""
+    """Write a history as JSON Lines, the same one as the same bytes, or as Parquet (`.parquet`)."""
     if path.suffix == ".parquet":
         from ssq_verify import parquet  # noqa: PLC0415 - as in `read`
 
@@ -223,7 +227,9 @@ def _check_single(event: Event, position: int) -> None:
     if event.f not in FAULTS | OBSERVATIONS:
         raise _invalid(event, position, f"f is {event.f!r}, neither an operation, a fault nor an observation")
     if event.type is not EventType.INFO:
-        raise _invalid(event, position, f"{event.f} is a single event; its type is 'info', not {event.type.value!r}")
+        raise _invalid(
+            event, position, f"{event.f} is a single event; its type is 'info', not {event.type.value!r}"
+        )
 
 
 def _operation(opened: Event, closed: Event | None) -> Operation:
@@ -249,4 +255,6 @@ def _operation(opened: Event, closed: Event | None) -> Operation:
 
 def _invalid(event: Event, position: int, reason: str) -> InvalidHistory:
     # The header is line 1, so the first event is line 2.
-    return InvalidHistory(f"event {position} (line {position + 2})", f"{reason} [{event.worker} {event.f} {event.type.value}]")
+    return InvalidHistory(
+        f"event {position} (line {position + 2})", f"{reason} [{event.worker} {event.f} {event.type.value}]"
+    )

@@ -87,14 +87,18 @@ def names() -> tuple[str, ...]:
 def load(reference: str) -> Subject:
     """Return the subject that a reference names. Raises `UnknownSubject`."""
     factory = _factory(reference)
-    return Subject(reference=reference, factory=factory, promises=getattr(factory, "ssq_promises", Promises()))
+    return Subject(
+        reference=reference, factory=factory, promises=getattr(factory, "ssq_promises", Promises())
+    )
 
 
 def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
     """Return what this queue is held to: what it promises, less the operations that the object lacks."""
     return Terms(
         lease_ttl_seconds=policy.lease_ttl_seconds,
-        max_attempts=policy.retry.max_attempts if promises.max_attempts == "policy" else promises.max_attempts,
+        max_attempts=policy.retry.max_attempts
+        if promises.max_attempts == "policy"
+        else promises.max_attempts,
         backoff_base_seconds=policy.retry.backoff_base_seconds,
         backoff_max_seconds=policy.retry.backoff_max_seconds,
         max_clock_skew_seconds=(
@@ -127,16 +131,22 @@ def _factory(reference: str) -> Factory:
     module_name, separator, attribute = reference.rpartition(":")
     if not separator:
         return _named(reference)
-    module = _from_file(Path(module_name)) if module_name.endswith(".py") else _from_module(module_name, reference)
+    module = (
+        _from_file(Path(module_name)) if module_name.endswith(".py") else _from_module(module_name, reference)
+    )
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        raise UnknownSubject(f"{reference}: {module_name} has no function {attribute!r}; write FILE.py:FUNCTION")
+        raise UnknownSubject(
+            f"{reference}: {module_name} has no function {attribute!r}; write FILE.py:FUNCTION"
+        )
     return factory  # type: ignore[no-any-return]
 
 
 def _named(name: str) -> Factory:
     if name not in names():
-        raise UnknownSubject(f"{name}: no such subject; name one of {', '.join(names())}, or FILE.py:FUNCTION")
+        raise UnknownSubject(
+            f"{name}: no such subject; name one of {', '.join(names())}, or FILE.py:FUNCTION"
+        )
     module = importlib.import_module(f"{subjects.__name__}.{name.replace('-', '_')}")
     return module.open_queue  # type: ignore[no-any-return]
 
@@ -145,7 +155,9 @@ def _from_module(name: str, reference: str) -> object:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UnknownSubject(f"{reference}: can not import {name} ({error}); check the name and PYTHONPATH") from error
+        raise UnknownSubject(
+            f"{reference}: can not import {name} ({error}); check the name and PYTHONPATH"
+        ) from error
 
 
 def _from_file(path: Path) -> object:

@@ -54,7 +54,11 @@ def exit_code(verdicts: tuple[Verdict, ...]) -> int:
 
     A verdict that needs another way of testing is stated, and does not count as undecided.
     """
-    findings = {verdict.verdict for verdict in verdicts if verdict.needs is None or verdict.verdict is Finding.VIOLATED}
+    findings = {
+        verdict.verdict
+        for verdict in verdicts
+        if verdict.needs is None or verdict.verdict is Finding.VIOLATED
+    }
     if Finding.VIOLATED in findings:
         return EXIT_VIOLATED
     return EXIT_UNDECIDED if findings & {Finding.VACUOUS, Finding.UNKNOWN} else EXIT_OK

@@ -12,6 +12,8 @@ WIDTH = 100
 """Columns of text, at most; a narrower terminal gets fewer."""
 GAP = 2
 """Blanks between two columns."""
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_UNIT = re.compile(r"(?<=\d) (?=s\b)")
 _TIME = re.compile(r"\b(at|until|before|since|from|for) (\d+(?:\.\d+)?)(?= s\b)")
 
 
@@ -46,7 +48,9 @@ def shortened(text: str, *, length: int) -> str:
 
 def wrapped(text: str, *, width: int) -> list[str]:
     """Break a text at its blanks into lines of at most `width` characters; a longer word is cut."""
-    return textwrap.wrap(printable(text), max(width, 12), break_on_hyphens=False) or [""]
+    kept_together = _UNIT.sub(_NO_BREAK, printable(text))
+    lines = textwrap.wrap(kept_together, max(width, 12), break_on_hyphens=False)
+    return [line.replace(_NO_BREAK, " ") for line in lines] or [""]
 
 
 def row(cells: Sequence[Cell], widths: Iterable[int]) -> Text:

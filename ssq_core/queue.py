@@ -55,7 +55,7 @@ class RetryPolicy:
             raise ValueError("RetryPolicy: a back-off is negative; give 0 or more seconds")
 
     def backoff_seconds(self, attempt: int) -> float:
-        """Return the rest after a release of the given attempt: the base, doubled for each further one, capped."""
+        """Return the rest after a release of the attempt: the base, doubled for each further one, capped."""
         return min(self.backoff_base_seconds * 2.0 ** min(attempt - 1, 64), self.backoff_max_seconds)
 
 

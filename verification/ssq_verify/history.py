@@ -85,7 +85,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     index: int
     """The place in the file: 0, 1, 2, …"""
     time_ns: int
-    """The true clock that all recorders share (CLOCK_MONOTONIC, or virtual time); never decreases in a run."""
+    """The clock that all recorders share (CLOCK_MONOTONIC, or virtual time); never decreases in a run."""
     worker: str
     type: EventType
     f: str

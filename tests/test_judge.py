@@ -197,3 +197,13 @@ def test_long_histories_are_loaded_from_a_file(monkeypatch):
     by_file = [(v.invariant, v.verdict, v.sentence) for v in judge.judge(history, ways=("log",))]
 
     assert by_lists == by_file
+
+
+@pytest.mark.scenario("invariants/no-order-fits")
+def test_no_order_fits():
+    """A refusal that nothing explains breaks no SQL invariant, and the exact check."""
+    said = verdicts("w1 enqueue j1; w1 claim j1#1; w1 ack j1#1 !lost; w1 release j1#1")
+
+    assert {name for name, verdict in said.items() if verdict.verdict is Finding.VIOLATED} == {"linearizable"}
+    assert "j1" in said["linearizable"].sentence
+    assert said["linearizable"].violation.witness

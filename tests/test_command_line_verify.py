@@ -23,14 +23,19 @@ NAIVE = '"""A queue with defects."""\n\nfrom ssq_verify.subjects.naive_file impo
 MENDED = '"""A queue without."""\n\nfrom ssq_verify.subjects.memory import open_queue\n'
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    """Let `quick` try the same examples however busy the machine is."""
-    usual = verify_module.PROFILES["quick"]
-    effort = replace(usual.effort, seconds_max=600.0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(verify_module.PROFILES, "quick", replace(usual, effort=effort, replays_kept=False))
-        yield
+QUICK = verify_module.PROFILES["quick"]
+
+
+@pytest.fixture(autouse=True)
+def few_examples(monkeypatch):
+    """Let `quick` be quicker: what these tests look for shows soon."""
+    use(monkeypatch, examples=60)
+
+
+def use(monkeypatch, *, examples):
+    """Let `quick` try so many examples, the same however busy the machine is."""
+    effort = replace(QUICK.effort, examples=examples, seconds_max=600.0)
+    monkeypatch.setitem(verify_module.PROFILES, "quick", replace(QUICK, effort=effort, replays_kept=False))
 
 
 @pytest.fixture
@@ -53,8 +58,10 @@ def is_one_line(error, *parts):
 
 @pytest.mark.scenario("command-line/everything-holds")
 @pytest.mark.scenario("command-line/first-line-and-table")
-def test_verify_a_correct_queue(ssq, tmp_path):
+def test_verify_a_correct_queue(ssq, tmp_path, monkeypatch):
     """A correct queue gets exit code 0, a first line with the seed, and a row for each invariant."""
+    use(monkeypatch, examples=QUICK.effort.examples)
+
     code, out, error = ssq("verify", "memory", "--seed", "7", "--out", "results")
     rows = [line.split()[0] for line in out.split("\n\n")[1].splitlines()[1:] if not line.startswith(" ")]
 
@@ -167,6 +174,21 @@ def test_full_disk(tmp_path, monkeypatch):
     assert message.endswith("No space left on device")
     assert claim is not None
     assert claim.job_id == "before"
+
+
+@pytest.mark.scenario("command-line/no-room-or-no-permission-for-results")
+def test_no_room_for_results(ssq, monkeypatch):
+    """A disk that is full when results are written is bad input: the folder and the reason are named."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(verify_module.history_module, "write", full)
+
+    code, _, error = ssq("verify", "memory", "--invariants", "integrity", "--out", "results")
+
+    assert code == 64
+    assert is_one_line(error, "results", "No space left on device", "--out")
 
 
 @pytest.mark.scenario("command-line/plain-text-in-a-pipe")

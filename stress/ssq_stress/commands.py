@@ -13,7 +13,7 @@ import msgspec
 from rich.text import Text
 
 from ssq_stress.console import progress_shown, say, say_json, width
-from ssq_stress.door import chosen, named_history, named_repro, named_subject, safe_name, writable
+from ssq_stress.door import chosen, named_history, named_repro, named_subject, room_for, safe_name, writable
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import printable
@@ -41,7 +41,7 @@ def verify(
         say([title("verify", reference, f"profile {profile}", f"seed {seed}")])
     from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
 
-    with progress_shown() as progress:
+    with room_for(out), progress_shown() as progress:
         report = verified(queue, profile=profile, seed=seed, only=only, out=out, progress=progress)
     if as_json:
         document = {

@@ -1,8 +1,10 @@
 """Where arguments become values: what is wrong with them is said here, in one line, before anything runs."""
 
 import difflib
+import errno
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SAFE_NAME_LENGTH = 40
+DISK_ERRORS = frozenset({errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS})
 
 
 def named_subject(reference: str) -> Subject:
@@ -74,6 +77,20 @@ def writable(folder: Path) -> Path:
             f"{folder}: can not write there ({error.strerror}); name another folder with --out"
         ) from error
     return folder
+
+
+@contextmanager
+def room_for(folder: Path) -> Iterator[None]:
+    """Say of a disk that is full, or was taken away, that it is so. Raises `BadInput`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = error.filename or folder
+        raise BadInput(
+            f"{where}: can not write there ({error.strerror}); make room, or name another --out"
+        ) from error
 
 
 def safe_name(reference: str) -> str:

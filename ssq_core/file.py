@@ -41,7 +41,6 @@ from ssq_core.file_record import (
     State,
     claimed_entry,
     decode,
-    encode,
     entry_key,
     new_nonce,
     to_datetime,
@@ -50,11 +49,9 @@ from ssq_core.file_record import (
 from ssq_core.filesystem import (
     PASSED_OVER,
     append_byte,
-    discard,
     length_of,
     read_regular,
     refuse_network_filesystem,
-    write_new,
 )
 from ssq_core.queue import (
     Clock,
@@ -132,7 +129,7 @@ class FileWorkerQueue:
         if not isinstance(payload, bytes):
             raise TypeError(f"job {job_id!r}: its payload is a {type(payload).__name__}; give bytes")
         try:
-            self._enqueue(job_id, entry_key(encoded), payload)
+            file_identity.add(self._layout, job_id, entry_key(encoded), payload)
         except OSError as error:
             raise self._io_error("enqueue", error) from error
 
@@ -214,55 +211,6 @@ class FileWorkerQueue:
             return self._requeue_dead(key)
         except OSError as error:
             raise self._io_error("requeue_dead", error) from error
-
-    def _enqueue(self, job_id: str, key: str, payload: bytes) -> None:
-        if file_identity.settle(self._layout, key):
-            return
-        header = Header(
-            job_id=job_id,
-            sequence=append_byte(self._layout.order),
-            nonce=new_nonce(),
-            payload_bytes=len(payload),
-        )
-        pending = self._layout.entry(header.pending)
-        self._write_pending(pending, encode(header, payload))
-        try:
-            linked = self._link(pending, key)
-        except OSError:
-            discard(pending)
-            raise
-        if linked:
-            file_identity.place(self._layout, header)
-        else:
-            discard(pending)
-
-    def _write_pending(self, path: str, content: bytes) -> None:
-        while True:
-            try:
-                write_new(path, content, sync=self._layout.durable)
-            except FileNotFoundError:
-                # A bucket's first entry; or the bucket was emptied and removed since this enqueue drew its
-                # number.
-                self._make_bucket(os.path.dirname(path))
-            else:
-                return
-
-    def _make_bucket(self, bucket: str) -> None:
-        try:
-            os.mkdir(bucket, 0o700)
-        except FileExistsError:
-            return
-
-    def _link(self, pending: str, key: str) -> bool:
-        """Make the pending entry the id's own; False if the id became live meanwhile."""
-        while True:
-            try:
-                os.link(pending, self._layout.identity(key))
-            except FileExistsError:
-                if file_identity.settle(self._layout, key):
-                    return False
-            else:
-                return True
 
     def _claim(self, worker_id: str, now: int) -> QueueClaim | None:
         view = self._current_view(now)

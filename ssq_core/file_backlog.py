@@ -6,18 +6,13 @@ either; two threads that use it at once lose no more than a hint, and the next l
 """
 
 import heapq
-import logging
-import os
-import stat
 from collections.abc import Collection, Iterator
 
 from ssq_core.file_identity import set_aside
-from ssq_core.file_layout import Layout
+from ssq_core.file_layout import Layout, list_bucket
 from ssq_core.file_record import Entry, State
-from ssq_core.filesystem import PASSED_OVER, length_of
+from ssq_core.filesystem import length_of
 from ssq_core.queue import QueueDataCorruptedError
-
-logger = logging.getLogger(__name__)
 
 
 class View:
@@ -96,21 +91,6 @@ def find(layout: Layout, sequence: int, *, prefix: str, suffix: str = "") -> Ent
             if name.startswith(prefix) and name.endswith(suffix) and (entry := layout.parse(bucket, name)):
                 return entry
     return None
-
-
-def list_bucket(bucket: str) -> list[str]:
-    """Return a bucket's names, none if it is gone, is no folder of ours, or can not be read."""
-    try:
-        if stat.S_ISDIR(os.lstat(bucket).st_mode):
-            return os.listdir(bucket)
-        logger.warning("passing over %s: it is not a folder", bucket)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        if error.errno not in PASSED_OVER:
-            raise
-        logger.warning("passing over %s: %s", bucket, error.strerror)
-    return []
 
 
 def _claimable(

@@ -4,7 +4,7 @@
 the entry is gone (acked), the identity is stale, and whoever comes next clears it. To unlink a name that
 another process may meanwhile have made anew would remove the new one; so only the holder of the *file's* lock
 removes its identity, and a new identity can be linked only once the old one is gone. The kernel frees a dead
-holder's lock.
+holder's lock. So nobody else may link the queue's files: to back the folder up, copy it.
 """
 
 import contextlib
@@ -13,14 +13,50 @@ import logging
 import os
 
 from ssq_core.file_layout import Layout
-from ssq_core.file_record import HEADER_BYTES_MAX, Header, decode_header, entry_key, new_nonce, parse_name
-from ssq_core.filesystem import PASSED_OVER, open_regular, read_regular
+from ssq_core.file_record import (
+    HEADER_BYTES_MAX,
+    Header,
+    decode_header,
+    encode,
+    entry_key,
+    new_nonce,
+    parse_name,
+)
+from ssq_core.filesystem import (
+    PASSED_OVER,
+    append_byte,
+    discard,
+    make_folder,
+    open_regular,
+    read_regular,
+    write_new,
+)
 from ssq_core.queue import QueueDataCorruptedError
 
 logger = logging.getLogger(__name__)
 
 _NAME_BYTES_MAX = 200
 _LIVE_LINKS = 2
+
+
+def add(layout: Layout, job_id: str, key: str, payload: bytes) -> None:
+    """Add a job, unless its id is live. An `OSError` leaves the id usable."""
+    if settle(layout, key):
+        return
+    header = Header(
+        job_id=job_id, sequence=append_byte(layout.order), nonce=new_nonce(), payload_bytes=len(payload)
+    )
+    pending = layout.entry(header.pending)
+    _write_pending(layout, pending, encode(header, payload))
+    try:
+        linked = _link(layout, pending, key)
+    except OSError:
+        discard(pending)
+        raise
+    if linked:
+        place(layout, header)
+    else:
+        discard(pending)
 
 
 def settle(layout: Layout, key: str) -> bool:
@@ -38,8 +74,8 @@ def settle(layout: Layout, key: str) -> bool:
         if status.st_nlink >= _LIVE_LINKS:
             place(layout, header)
             return True
-        # Its ack may not have synced yet. A new entry, beside one that a loss of power brings back: two
-        # holders.
+        # Its ack may not have synced yet: a new entry, and the old one brought back by a loss of power, and
+        # the job has two holders.
         layout.sync(layout.bucket(header.sequence))
         if _links_under_lock(path, fd, fcntl.LOCK_EX) == 1:
             os.unlink(path)
@@ -105,6 +141,29 @@ def set_aside(layout: Layout, path: str, error: QueueDataCorruptedError) -> None
         if refusal.errno not in PASSED_OVER:
             raise
         logger.warning("can not set aside %s: %s", path, refusal.strerror)
+
+
+def _write_pending(layout: Layout, path: str, content: bytes) -> None:
+    while True:
+        try:
+            write_new(path, content, sync=layout.durable)
+        except FileNotFoundError:
+            # A bucket's first entry; or the bucket was emptied and removed since the number was drawn.
+            make_folder(os.path.dirname(path))
+        else:
+            return
+
+
+def _link(layout: Layout, pending: str, key: str) -> bool:
+    """Make the pending entry the id's own; False if the id became live meanwhile."""
+    while True:
+        try:
+            os.link(pending, layout.identity(key))
+        except FileExistsError:
+            if settle(layout, key):
+                return False
+        else:
+            return True
 
 
 def _header(fd: int, path: str, key: str) -> Header:

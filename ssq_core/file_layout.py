@@ -6,10 +6,13 @@ files 0600.
 """
 
 import contextlib
+import logging
 import os
+import stat
 
 from ssq_core.file_record import BUCKET_SIZE, Entry, new_nonce, parse_name
 from ssq_core.filesystem import (
+    PASSED_OVER,
     grow,
     length_of,
     make_folder,
@@ -19,6 +22,8 @@ from ssq_core.filesystem import (
     write_new,
 )
 from ssq_core.queue import QueueDataCorruptedError, UnsupportedSchema
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 
@@ -70,12 +75,15 @@ class Layout:
     def sync(self, *folders: str) -> None:
         """Make the folders' entries survive a loss of power, in this order, if the queue is to be durable.
 
-        A bucket that is gone was synced before it was removed.
+        Of a bucket that is gone, it is the removal that has to survive.
         """
-        if self.durable:
-            for folder in folders:
-                with contextlib.suppress(FileNotFoundError):
-                    sync_folder(folder)
+        if not self.durable:
+            return
+        for folder in folders:
+            try:
+                sync_folder(folder)
+            except FileNotFoundError:
+                sync_folder(self.queue)
 
     def remove_emptied(self, bucket: str) -> None:
         """Remove a bucket found empty, unless enqueues still fill it. One that comes too late makes it anew.
@@ -120,15 +128,26 @@ class Layout:
 
     def _restore_order(self) -> None:
         """Raise the order above all entries: it is not synced, so a loss of power may set it back."""
-        for bucket in self.buckets()[-1:]:
-            grow(self.order, self._newest(bucket))
-
-    def _newest(self, bucket: str) -> int:
-        with contextlib.suppress(FileNotFoundError):  # found empty and removed by another handle
-            for name in sorted(os.listdir(bucket), reverse=True):
+        for bucket in reversed(self.buckets()):
+            for name in sorted(list_bucket(bucket), reverse=True):
                 if entry := self.parse(bucket, name):
-                    return entry.sequence
-        return int(os.path.basename(bucket), 16) * BUCKET_SIZE
+                    grow(self.order, entry.sequence)
+                    return
+
+
+def list_bucket(bucket: str) -> list[str]:
+    """Return a bucket's names, none if it is gone, is no folder of ours, or can not be read."""
+    try:
+        if stat.S_ISDIR(os.lstat(bucket).st_mode):
+            return os.listdir(bucket)
+        logger.warning("passing over %s: it is not a folder", bucket)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno not in PASSED_OVER:
+            raise
+        logger.warning("passing over %s: %s", bucket, error.strerror)
+    return []
 
 
 def _read_version(path: str) -> int | None:

@@ -72,7 +72,11 @@ def make_folder(path: str) -> bool:
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:  # an emptied bucket, removed by another handle in between
+            return make_folder(path)
+        if not stat.S_ISDIR(status.st_mode):
             raise QueueDataCorruptedError(path, "a folder belongs here, and this is none") from None
         return False
     return True

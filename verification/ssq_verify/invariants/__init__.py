@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ssq_verify.history import History, Terms
+from ssq_verify.history import Event, History, Terms
 from ssq_verify.invariants.tables import Tables
 from ssq_verify.verdict import Violation
 
@@ -82,7 +82,8 @@ def violations(history: History, invariant_id: str, *, limit: int = 100) -> tupl
     if query is None:
         return ()
     rows = _TABLES.loaded(history).rows(
-        f"SELECT run, job_id, sentence, witness FROM ({query}) ORDER BY len(witness), witness, sentence LIMIT {limit}"
+        f"SELECT run, job_id, sentence, witness FROM ({query})"
+        f" ORDER BY list_aggregate(witness, 'count'), witness, sentence LIMIT {limit}"
     )
     return tuple(
         Violation(
@@ -90,16 +91,10 @@ def violations(history: History, invariant_id: str, *, limit: int = 100) -> tupl
             run=run,
             job_id=job_id,
             sentence=sentence,
-            witness=tuple(history.events[index] for index in sorted(witness)),
+            witness=_shown(history, witness),
         )
         for run, job_id, sentence, witness in rows
     )
-
-
-def violation_count(history: History, invariant_id: str) -> int:
-    """Return how many violations of one invariant the history shows."""
-    query = invariant(invariant_id).queries.get("violations", "SELECT 0 WHERE false")
-    return int(_TABLES.loaded(history).rows(f"SELECT count(*) FROM ({query})")[0][0])
 
 
 def exercised(history: History, invariant_id: str) -> int:
@@ -134,6 +129,11 @@ def invariant(invariant_id: str) -> Invariant:
     if invariant_id not in _BY_ID:
         raise KeyError(f"{invariant_id}: no such invariant; name one of {', '.join(_BY_ID)}")
     return _BY_ID[invariant_id]
+
+
+def _shown(history: History, witness: list[int | None]) -> tuple[Event, ...]:
+    # A query names the events in any order, and leaves a place empty where there was none.
+    return tuple(history.events[index] for index in sorted({each for each in witness if each is not None}))
 
 
 def _text(history: History, invariant_id: str, name: str) -> str | None:

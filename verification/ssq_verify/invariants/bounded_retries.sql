@@ -60,7 +60,7 @@ WITH
 SELECT
   judged.run, job_id,
   format('job {} {} (to {} at {})', job_id, broken, worker, moment(ret_ns, start_ns)) AS sentence,
-  list_sort(list_filter([other_event, event], lambda e: e IS NOT NULL)) AS witness
+  [other_event, event] AS witness
 FROM judged JOIN jobs USING (job)
 WHERE broken IS NOT NULL
 

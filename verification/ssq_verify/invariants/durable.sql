@@ -20,7 +20,7 @@ SELECT
   format('job {}, whose enqueue had returned at {}, was gone after the power failed at {}',
     job_id, moment(o.ret_ns, start_ns), moment(last_loss_ns, start_ns)
   ) AS sentence,
-  list_sort(list_filter([o.event, last_claim, lost.position], lambda e: e IS NOT NULL)) AS witness
+  [o.event, last_claim, lost.position] AS witness
 FROM obligations AS o
   JOIN runs USING (run)
   JOIN jobs ON jobs.job = o.job
@@ -33,7 +33,7 @@ SELECT
   format('job {}, acked at {}, came back after the power had failed, to {} at {}',
     job_id, moment(ended_ns, start_ns), worker, moment(inv_ns, start_ns)
   ),
-  list_sort([last_event, event, lost.position])
+  [last_event, event, lost.position]
 FROM resurrections AS r
   JOIN runs USING (run)
   JOIN jobs ON jobs.job = r.job

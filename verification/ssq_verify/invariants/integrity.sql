@@ -54,8 +54,7 @@ SELECT
     ELSE format('job {} was given to {} at {} with a payload of {} bytes that was not the one enqueued',
       job_id, worker, moment(ret_ns, start_ns), octet_length(from_base64(value)))
   END AS sentence,
-  list_sort(list_filter([(SELECT min(event) FROM enqueues AS e WHERE e.job = traced.job), event],
-    lambda e: e IS NOT NULL)) AS witness
+  [(SELECT min(event) FROM enqueues AS e WHERE e.job = traced.job), event] AS witness
 FROM traced JOIN jobs USING (job)
 WHERE NOT (enqueued AND as_sent)
 

@@ -16,7 +16,7 @@ SELECT
   format('job {}, enqueued at {}, was neither acked nor dead when the queue had been drained',
     job_id, moment(o.ret_ns, start_ns)
   ) AS sentence,
-  list_filter([o.event, last_claim], lambda e: e IS NOT NULL) AS witness
+  [o.event, last_claim] AS witness
 FROM obligations AS o JOIN runs USING (run) JOIN jobs ON jobs.job = o.job
 WHERE drained AND NOT accounted AND NOT undecided AND coalesce(o.inv_ns > last_loss_ns, true)
 

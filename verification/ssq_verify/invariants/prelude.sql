@@ -317,12 +317,13 @@ WITH
     WINDOW line AS (PARTITION BY job ORDER BY inv_ns, claim)
   ),
   parted AS (
-    SELECT lined.*, last_inv_ns IS NULL OR coalesce(reach.until_ns >= last_inv_ns, false) AS opens
+    SELECT lined.*, reach.from_ns IS NOT NULL AND reach.until_ns >= coalesce(last_inv_ns, 0) AS opens
     FROM lined ASOF LEFT JOIN reach ON lined.job = reach.job AND lined.latest_ret_ns >= reach.from_ns
   )
 SELECT
   run, job, worker, attempt, inv_ns, ret_ns, claim, event,
-  count(*) FILTER (opens) OVER (PARTITION BY job ORDER BY inv_ns, claim ROWS UNBOUNDED PRECEDING) AS segment
+  -- Segment 1 is certainly of the first incarnation, from its first claim on.
+  1 + count(*) FILTER (opens) OVER (PARTITION BY job ORDER BY inv_ns, claim ROWS UNBOUNDED PRECEDING) AS segment
 FROM parted
 
 -- table: obligations

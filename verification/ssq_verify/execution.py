@@ -31,7 +31,7 @@ EMPTY_POLLS_AT_END = 3
 
 
 def execute(scenario: Scenario, subject: Subject, workdir: Path, *, run: int = 0) -> History:
-    """Do the scenario's steps to the subject's queue in `workdir`, a new folder, and drain it.
+    """Do the scenario's steps to the subject's queue in `workdir`, a folder of its own, and drain it.
 
     The same scenario gives the same history, byte for byte, on a subject that is itself deterministic but
     for its claim ids. Raises `SubjectFailed` if no queue can be opened.
@@ -54,6 +54,7 @@ class Execution:
     """A run in progress: the virtual clock, a handle for each living worker, and the claims made so far."""
 
     def __init__(self, subject: Subject, settings: Settings, workdir: Path, *, run: int = 0) -> None:
+        workdir.mkdir(parents=True, exist_ok=True)
         self.now_ns = 0
         self._subject = subject
         self._settings = settings
@@ -120,15 +121,10 @@ class Execution:
             dead = queue.inner.dead() if self.terms.dead_letters else []
         except Exception as error:  # noqa: BLE001 - anybody's code
             dead, limit = [], f"dead() raised {self._recorder.error_text(error)}"
-        for job in dead:
-            self._recorder.record(
-                DRAIN_WORKER,
-                EventType.INFO,
-                "dead",
-                job_id=job.job_id,
-                attempt=getattr(job, "attempts", None),
-            )
         self._record_end(limit)
+        for job in dead:
+            attempts = getattr(job, "attempts", None)
+            self._recorder.record(DRAIN_WORKER, EventType.INFO, "dead", job_id=job.job_id, attempt=attempts)
         self._close()
         header = Header(subject=self._subject.reference, terms=self.terms)
         return History(header=header, events=tuple(self._recorder.events))

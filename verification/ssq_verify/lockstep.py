@@ -7,7 +7,7 @@ the contract forbids, the lockstep goes on from what the queue said; whether it 
 from collections import Counter, defaultdict
 
 from ssq_verify import model
-from ssq_verify.history import EventType, Operation, Terms
+from ssq_verify.history import NEVER_NS, EventType, Operation, Terms
 from ssq_verify.model import JobState, Phase
 
 ON_CLAIM = frozenset({"ack", "release", "extend"})
@@ -27,10 +27,9 @@ class Lockstep:
         return self._states.get(job_id, JobState())
 
     def lease_ends_ns(self) -> list[int]:
-        """Return when the leases of the claimed jobs end, by a right clock."""
-        return [
-            state.lease_end_ns for _, state in sorted(self._states.items()) if state.phase is Phase.CLAIMED
-        ]
+        """Return when the leases of the claimed jobs end, by a right clock; none does without leases."""
+        held = (state for _, state in sorted(self._states.items()) if state.phase is Phase.CLAIMED)
+        return [state.lease_end_ns for state in held if state.lease_end_ns < NEVER_NS]
 
     def rest_ends_ns(self) -> list[int]:
         """Return until when the queued jobs rest, as the contract lets the earliest claimer see it."""

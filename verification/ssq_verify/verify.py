@@ -37,7 +37,7 @@ PROFILES = {
         effort=Effort(examples=250, steps=20, seconds_max=10.0), tries_max=400, replays_kept=True
     ),
     "ci": Profile(
-        effort=Effort(examples=1_200, steps=30, seconds_max=40.0), tries_max=1_000, replays_kept=False
+        effort=Effort(examples=800, steps=30, seconds_max=40.0), tries_max=1_000, replays_kept=False
     ),
     "nightly": Profile(
         effort=Effort(examples=50_000, steps=50, seconds_max=3_600.0), tries_max=10_000, replays_kept=True

@@ -64,6 +64,7 @@ from ssq_core.queue import (
     QueueStats,
     RetryPolicy,
     encoded_job_id,
+    printable_path,
     utc_now,
 )
 
@@ -270,7 +271,7 @@ class FileWorkerQueue:
         except OSError as error:
             if error.errno not in PASSED_OVER:
                 raise
-            logger.warning("passing over %s: %s", path, error.strerror)
+            logger.warning("passing over %s: %s", printable_path(path), error.strerror)
             return None
 
     def _dead_job(self, entry: Entry) -> DeadJob | None:

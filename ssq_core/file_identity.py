@@ -31,7 +31,7 @@ from ssq_core.filesystem import (
     read_regular,
     write_new,
 )
-from ssq_core.queue import QueueDataCorruptedError
+from ssq_core.queue import QueueDataCorruptedError, printable_path
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def set_aside(layout: Layout, path: str, error: QueueDataCorruptedError) -> None
     except OSError as refusal:
         if refusal.errno not in PASSED_OVER:
             raise
-        logger.warning("can not set aside %s: %s", path, refusal.strerror)
+        logger.warning("can not set aside %s: %s", printable_path(path), refusal.strerror)
 
 
 def _write_pending(layout: Layout, path: str, content: bytes) -> None:
@@ -218,4 +218,4 @@ def _keys(path: str) -> set[str]:
 def _move_aside(layout: Layout, path: str, error: QueueDataCorruptedError) -> None:
     name = os.fsdecode(os.fsencode(os.path.basename(path))[:_NAME_BYTES_MAX])
     os.rename(path, f"{layout.damaged}/{new_nonce()}.{name}")
-    logger.warning("set aside in %s: %s", layout.damaged, error)
+    logger.warning("set aside in %s: %s", printable_path(layout.damaged), error)

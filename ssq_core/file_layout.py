@@ -21,7 +21,7 @@ from ssq_core.filesystem import (
     sync_folder,
     write_new,
 )
-from ssq_core.queue import QueueDataCorruptedError, UnsupportedSchema
+from ssq_core.queue import QueueDataCorruptedError, UnsupportedSchema, printable_path
 
 logger = logging.getLogger(__name__)
 
@@ -140,13 +140,13 @@ def list_bucket(bucket: str) -> list[str]:
     try:
         if stat.S_ISDIR(os.lstat(bucket).st_mode):
             return os.listdir(bucket)
-        logger.warning("passing over %s: it is not a folder", bucket)
+        logger.warning("passing over %s: it is not a folder", printable_path(bucket))
     except FileNotFoundError:
         pass
     except OSError as error:
         if error.errno not in PASSED_OVER:
             raise
-        logger.warning("passing over %s: %s", bucket, error.strerror)
+        logger.warning("passing over %s: %s", printable_path(bucket), error.strerror)
     return []
 
 

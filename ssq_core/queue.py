@@ -3,6 +3,7 @@
 The contract behind them is `openspec/specs/lease-queue/spec.md`.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -129,6 +130,11 @@ class LeaseQueue(WorkerQueue, Protocol):
         ...
 
 
+def printable_path(path: Path | str) -> str:
+    """Return a path as any log can take it: bytes that are no UTF-8 are written as escapes."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 class QueueError(Exception):
     """The root of all errors that this package raises on purpose."""
 
@@ -148,7 +154,7 @@ class QueueIOError(QueueError):
     """The storage refused an operation; whether it took effect is not known."""
 
     def __init__(self, operation: str, path: Path | str, reason: str = "") -> None:
-        super().__init__(f"{operation} failed at {path}: {reason or 'input/output error'}")
+        super().__init__(f"{operation} failed at {printable_path(path)}: {reason or 'input/output error'}")
         self.operation = operation
         self.path = Path(path)
         self.reason = reason
@@ -163,7 +169,8 @@ class QueueDataCorruptedError(QueueError):
 
     def __init__(self, path: Path | str, reason: str = "") -> None:
         super().__init__(
-            f"{path} is damaged: {reason or 'it can not be read back'}; restore it or move it away"
+            f"{printable_path(path)} is damaged: {reason or 'it can not be read back'}; "
+            "restore it or move it away"
         )
         self.path = Path(path)
         self.reason = reason
@@ -173,7 +180,9 @@ class UnsupportedFilesystem(QueueError):  # noqa: N818 - a published name
     """The folder is on a shared or network file system, where rename and sync do not promise enough."""
 
     def __init__(self, path: Path | str, fstype: str) -> None:
-        super().__init__(f"{path} is on {fstype}, a shared or network file system; use a local disk")
+        super().__init__(
+            f"{printable_path(path)} is on {fstype}, a shared or network file system; use a local disk"
+        )
         self.path = Path(path)
         self.fstype = fstype
 
@@ -183,7 +192,8 @@ class UnsupportedSchema(QueueError):  # noqa: N818 - named like its sibling
 
     def __init__(self, path: Path | str, found: int, expected: int) -> None:
         super().__init__(
-            f"{path} has schema version {found}, this ssq reads {expected}; use the ssq that wrote it"
+            f"{printable_path(path)} has schema version {found}, this ssq reads {expected}; "
+            "use the ssq that wrote it"
         )
         self.path = Path(path)
         self.found = found

@@ -53,8 +53,8 @@ ONLY_EXACT = {
     "dead letter": "no invariant says when a job may be dead or requeued, only that it is accounted for",
     "unseen claim": "an ack, release or extend of a claim that nobody was given: SQL has no pair to judge",
     "reused id": "SQL takes a name's last claim before each call, and does not ask for names to be unique",
-    "call": "SQL is not certain where an ack, release or extend overlaps what made it stale, or follows a call "
-    "of unknown outcome; the model tries every order",
+    "call": "SQL is not certain where an ack, release or extend overlaps what made it stale, or follows a "
+    "call of unknown outcome; the model tries every order",
     "claim": "in SQL one unknown enqueue excuses any number of claims, one unknown claim any gap before it, "
     "an enqueue that changed nothing any payload; in an order each counts once, in its place",
     "enqueue": "its return settles by when the job was there, and with that what overlapped it",

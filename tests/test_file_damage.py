@@ -136,12 +136,13 @@ def test_a_damaged_dead_letter_is_set_aside(damaged, kind):
 
 @pytest.mark.scenario("file-backend/a-strange-name-among-the-entries")
 @pytest.mark.parametrize("name", [b"notes.txt", b"\xff\xfe", b"x" * 255, b".hidden", b"0.q"])
-def test_a_strange_name_is_set_aside(damaged, name):
-    """A file that is no entry is moved to `damaged`, and claims go on."""
+def test_a_strange_name_is_set_aside(damaged, name, caplog):
+    """A file that is no entry is moved to `damaged`, logged as any log can take it, and claims go on."""
     Path(os.fsdecode(os.fsencode(damaged.bucket) + b"/" + name)).write_bytes(b"mine")
 
     assert damaged.claimed() == "bad"
     assert [path.read_bytes() for path in (damaged.folder / "damaged").iterdir()] == [b"mine"]
+    assert b"set aside" in caplog.text.encode()
 
 
 def test_an_entry_in_the_wrong_bucket_is_set_aside(damaged):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import SkipTest
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
@@ -69,7 +70,8 @@ def replay_kept(subject: Subject, effort: Effort, *, kept: Path = KEPT) -> list[
         collected.setdefault(example.scenario, example)
         judged(example.history)
 
-    with suppress(InvariantViolated, BaseExceptionGroup):
+    # Hypothesis skips a test that has nothing to try.
+    with suppress(InvariantViolated, BaseExceptionGroup, SkipTest):
         _run(machine_for(subject, finish=finish), effort, Phase.reuse, kept=folder)
     return list(collected.values())
 

@@ -121,13 +121,16 @@ def verify(
 
 def joined(histories: Sequence[History]) -> History:
     """Return one history with all runs, as which they can be judged together: its runs are 0, 1 and so on."""
+    numbers: dict[tuple[int, int], int] = {}
     events = [
-        msgspec.structs.replace(event, run=run)
-        for run, history in enumerate(histories)
+        (numbers.setdefault((place, event.run), len(numbers)), event)
+        for place, history in enumerate(histories)
         for event in history.events
     ]
-    numbered = tuple(msgspec.structs.replace(event, index=index) for index, event in enumerate(events))
-    return History(header=histories[0].header if histories else Header(), events=numbered)
+    numbered = (
+        msgspec.structs.replace(event, run=run, index=index) for index, (run, event) in enumerate(events)
+    )
+    return History(header=histories[0].header if histories else Header(), events=tuple(numbered))
 
 
 def _at(phase: str, done: int, total: int) -> Progress:

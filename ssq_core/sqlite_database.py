@@ -221,13 +221,13 @@ def _before_fork() -> None:
     # is done.
     for database in list(_DATABASES):
         database._lock.acquire()  # noqa: SLF001 - this module's own
-        database._disconnect()  # noqa: SLF001
+        database._disconnect()  # noqa: SLF001 - this module's own
         _HELD_OVER_FORK.append(database)
 
 
 def _after_fork() -> None:
     while _HELD_OVER_FORK:
-        _HELD_OVER_FORK.pop()._lock.release()  # noqa: SLF001
+        _HELD_OVER_FORK.pop()._lock.release()  # noqa: SLF001 - this module's own
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

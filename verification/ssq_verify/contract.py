@@ -225,7 +225,7 @@ class LeaseQueueContract:
 
     @pytest.mark.scenario("lease-queue/a-claimed-job-is-enqueued-again")
     @pytest.mark.parametrize("expired", [False, True])
-    def test_a_claimed_job_is_enqueued_again(self, place: Workplace, expired: bool) -> None:  # noqa: FBT001
+    def test_a_claimed_job_is_enqueued_again(self, place: Workplace, expired: bool) -> None:
         """Enqueueing a claimed job adds no second one: its holder's ack ends it."""
         queue = place.handle()
         queue.enqueue("j1")
@@ -409,7 +409,7 @@ class LeaseQueueContract:
 
         queue.release(claim=claim)
 
-        assert claimed(queue).attempt == 2  # noqa: PLR2004
+        assert claimed(queue).attempt == 2
 
     # Extend
 
@@ -429,7 +429,7 @@ class LeaseQueueContract:
         place.clock.now = extended.lease_expires_at + MAX_CLOCK_SKEW
         assert other.claim(worker_id="w2") is None
         place.clock.advance(MICROSECOND)
-        assert claimed(other, "w2").attempt == 2  # noqa: PLR2004
+        assert claimed(other, "w2").attempt == 2
 
     @needs("extend")
     @pytest.mark.scenario("lease-queue/a-heartbeat-revives-an-expired-lease")
@@ -617,7 +617,7 @@ class LeaseQueueContract:
         ahead.enqueue("j1")
         ahead.release(claim=claimed(ahead))
 
-        assert claimed(behind).attempt == 2  # noqa: PLR2004
+        assert claimed(behind).attempt == 2
 
     # Time and clocks
 
@@ -627,7 +627,7 @@ class LeaseQueueContract:
         self,
         place: Workplace,
         past_us: int,
-        taken: bool,  # noqa: FBT001
+        taken: bool,
     ) -> None:
         """An expired job is taken strictly after its lease's end plus the skew, to the microsecond."""
         queue, other = place.handle(), place.handle()
@@ -650,7 +650,7 @@ class LeaseQueueContract:
         place.clock.advance(LEASE_TTL)
         assert claimer.claim(worker_id="w2") is None
         place.clock.advance(2 * MAX_CLOCK_SKEW + MICROSECOND)
-        assert claimed(claimer, "w2").attempt == 2  # noqa: PLR2004
+        assert claimed(claimer, "w2").attempt == 2
 
     @pytest.mark.scenario("lease-queue/beyond-the-skew-fencing-still-holds")
     def test_beyond_the_skew_fencing_still_holds(self, place: Workplace) -> None:

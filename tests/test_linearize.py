@@ -279,6 +279,7 @@ RULES = {
             f"{LAST}; +61s; w1 extend j1#3; dead j1",
         ),
         rejected=(
+            "w1 enqueue j1; w1 claim j1#1; w2 claim <; +40s; w1 extend j1#1; +30s; w2 > j1#2",
             f"{LAST}; w1 extend j1#3; dead j1",
             f"{LAST}; +40s; w1 extend j1#3; +30s; dead j1",
             f"{LAST}; w1 extend j1#3; +61s; dead j1; w1 ack j1#3 !lost; w1 claim j1#4",

@@ -134,11 +134,11 @@ def step_idle(state: JobState, operation: Operation, contract: Contract) -> JobS
     """
     if operation.f not in ON_CLAIMS or operation.outcome is EventType.FAIL:
         return None
-    after = _unchanged(state, _earliest(state, operation))
-    if _is_current(state, operation):
-        died = _died(after, contract, after.instant_ns)
-        return died if died is not None and died.instant_ns <= operation.ret_ns else None
-    return after
+    instant = _earliest(state, operation)
+    idle = _died(state, contract, instant) if _is_current(state, operation) else _unchanged(state, instant)
+    if idle is None or idle.instant_ns > operation.ret_ns:
+        return None
+    return idle
 
 
 def _earliest(state: JobState, operation: Operation) -> int:

@@ -108,3 +108,12 @@ def test_process_crash_mode_syncs_nothing(disk, tmp_path):
         queue.ack(claim=claim)
 
     assert [step for step in disk if step.startswith("sync")] == []
+
+
+def test_of_a_removed_bucket_the_removal_is_synced(disk, tmp_path):
+    """An ack whose emptied bucket another handle removed meanwhile syncs the folder it was removed from."""
+    queue = FileWorkerQueue(tmp_path / "q")
+    disk.clear()
+    queue._layout.sync(queue._layout.bucket(5000))
+
+    assert disk == ["sync queue"]

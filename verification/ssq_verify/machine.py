@@ -30,7 +30,7 @@ from ssq_verify.subject import Subject
 SETTINGS = Settings(
     lease_ttl_seconds=60.0,
     max_attempts=3,
-    backoff_base_seconds=1.0,
+    backoff_base_seconds=5.0,
     backoff_max_seconds=30.0,
     max_clock_skew_seconds=2.0,
 )

@@ -6,7 +6,7 @@
 -- Offered if: back_off AND backoff_base_ns > 0
 -- Not offered: the queue lets a released job rest for no time
 -- Holds: claims of a job after its back-off: {exercised}; none too soon
--- Vacuous: no job was claimed again after a release with a back-off
+-- Vacuous: no job was claimed again after a release with a back-off of more than E
 -- Terms: backoff_base_seconds=10
 -- Broken: w1 enqueue j1; w1 claim j1#1; w1 release j1#1; +9s; w1 claim j1#2
 -- Accepted: w1 enqueue j1; w1 claim j1#1; w1 release j1#1; +10s; w1 claim j1#2
@@ -22,4 +22,4 @@ FROM rests JOIN jobs USING (job) JOIN runs ON runs.run = rests.run, terms
 WHERE ret_ns < released_ns + rest_ns - skew_ns
 
 -- name: exercised
-SELECT count(*) FROM rests WHERE rest_ns > 0
+SELECT count(*) FROM rests, terms WHERE rest_ns > skew_ns

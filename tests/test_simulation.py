@@ -1,0 +1,353 @@
+"""Does the simulator run real code as processes would run it, repeatably, and does it find what is there?"""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from os import rename
+from pathlib import Path
+
+import pytest
+
+from ssq_verify import invariants, linearize
+from ssq_verify.execution import scratch
+from ssq_verify.repro import digest
+from ssq_verify.scenario import Scenario, Settings, Step, StepKind
+from ssq_verify.simulation import interposition
+from ssq_verify.simulation.point import NotSimulatable, Point
+from ssq_verify.simulation.run import SETUP_WORKER, simulate
+from ssq_verify.simulation.strategies import AtRandom, ByPriority, Exhaustive, StrikeAt
+from ssq_verify.simulation.tape import Replay, Tape
+from ssq_verify.simulation.world import Budget, State, World
+from ssq_verify.subject import Subject, load
+from ssq_verify.verify import joined
+
+SETTINGS = Settings(lease_ttl_seconds=60, max_clock_skew_seconds=2)
+ONE_KILL = Budget(kills=1)
+PLAIN = Replay(())
+
+
+def enqueue(worker, job):
+    """Return a step that adds a job."""
+    return Step(do=StepKind.ENQUEUE, worker=worker, job=job, payload=f"payload of {job}")
+
+
+def claim_and_ack(worker):
+    """Return the steps of a worker that handles one job."""
+    return (
+        Step(do=StepKind.CLAIM, worker=worker, claim=f"{worker}'s"),
+        Step(do=StepKind.ACK, worker=worker, claim=f"{worker}'s"),
+    )
+
+
+def scenario(*steps):
+    """Return a scenario of these steps."""
+    return Scenario(settings=SETTINGS, steps=steps)
+
+
+ONE_JOB = scenario(enqueue(SETUP_WORKER, "j1"), *claim_and_ack("w1"))
+TWO_WORKERS = scenario(enqueue(SETUP_WORKER, "j1"), *claim_and_ack("w1"), *claim_and_ack("w2"))
+ENQUEUE_MEETS_CLAIM = scenario(enqueue("w1", "j1"), *claim_and_ack("w2"))
+
+
+def simulated(what, subject, strategy, **faults):
+    """Simulate one run in a folder of its own."""
+    with scratch() as workdir:
+        return simulate(what, load(subject), strategy, workdir, **faults)
+
+
+def swept(what, subject, fault="kill"):
+    """Return the runs in which the fault struck at the first point, the second, and so on, to the last."""
+    runs = []
+    while True:
+        strategy = StrikeAt(fault, len(runs) + 1)
+        run = simulated(what, subject, strategy, budget=ONE_KILL)
+        if not strategy.has_struck:
+            return runs
+        runs.append(run)
+
+
+def every_schedule(what, subject, deviations_max, **faults):
+    """Return the runs of all schedules with so many deviations from the plainest."""
+    search = Exhaustive(deviations_max=deviations_max)
+    return [simulated(what, subject, one, **faults) for one in search.runs()]
+
+
+def broken(runs):
+    """Return the ids of the invariants that some run breaks."""
+    history = joined([run.history for run in runs])
+    by_query = {
+        known.id for known in invariants.INVARIANTS if invariants.violations(history, known.id, limit=1)
+    }
+    return by_query | ({"linearizable"} if linearize.violations(history) else set())
+
+
+def world_in(folder):
+    """Return a world with nobody in it, whose choices are all the plainest."""
+    interposition.install()
+    return World(Tape(PLAIN), str(folder))
+
+
+def test_a_kill_inside_a_claim_loses_a_job_of_the_naive_queue():
+    """A worker killed between the two renames of a claim leaves a job that nobody finds again."""
+    runs = swept(ONE_JOB, "naive-file")
+
+    struck = {operation for run in runs for _, _, operation, _ in run.faults}
+    assert {"claim", "ack"} <= struck
+    assert "no-lost-job" in broken(runs)
+
+
+def test_a_half_written_enqueue_loses_a_job_of_the_naive_queue_without_any_fault():
+    """A claim that comes between the creation of a record and its content takes the job from the world."""
+    runs = every_schedule(ENQUEUE_MEETS_CLAIM, "naive-file", 2)
+
+    assert all(not run.faults for run in runs)
+    assert "no-lost-job" in broken(runs)
+
+
+@pytest.mark.parametrize("subject", ["file", "sqlite"])
+def test_no_single_kill_breaks_our_queues(subject):
+    """Whatever point a worker is killed at, the other promises hold and the job is handled in the end."""
+    runs = swept(TWO_WORKERS, subject)
+
+    assert {operation for run in runs for _, _, operation, _ in run.faults} >= {"claim", "ack"}
+    assert broken(runs) == set()
+
+
+@pytest.mark.parametrize("subject", ["file", "sqlite"])
+@pytest.mark.parametrize("what", [TWO_WORKERS, ENQUEUE_MEETS_CLAIM], ids=["claims", "enqueue and claim"])
+def test_no_single_preemption_breaks_our_queues(what, subject):
+    """All schedules with one preemption, two workers and one job keep every promise."""
+    runs = every_schedule(what, subject, 1)
+
+    assert len(runs) > 1
+    assert broken(runs) == set()
+
+
+@pytest.mark.parametrize("subject", ["naive-file", "file", "sqlite"])
+def test_random_schedules_with_kills_keep_what_is_kept(subject):
+    """Random schedules, some with a kill, make no sound queue break a promise; the naive one loses jobs."""
+    runs = [simulated(TWO_WORKERS, subject, AtRandom(seed), budget=ONE_KILL) for seed in range(60)]
+
+    assert any(run.faults for run in runs)
+    assert ("no-lost-job" in broken(runs)) == (subject == "naive-file")
+
+
+@pytest.mark.parametrize("subject", ["naive-file", "file", "sqlite"])
+def test_a_tape_repeats_its_run(subject):
+    """Replaying the tape of a random run gives the same history, byte for byte, in another folder."""
+    found = simulated(TWO_WORKERS, subject, AtRandom(7), budget=ONE_KILL)
+    replayed = simulated(TWO_WORKERS, subject, Replay(found.tape), budget=ONE_KILL)
+
+    assert digest(replayed.history) == digest(found.history)
+    assert replayed.trace == found.trace
+
+
+def test_another_process_with_another_hash_seed_repeats_a_run():
+    """The same seed gives the same history in two processes whose strings hash differently."""
+    program = (
+        "from test_simulation import *\n"
+        "print(digest(simulated(TWO_WORKERS, 'file', AtRandom(3), budget=ONE_KILL).history))\n"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parent,
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+
+    assert len(digests) == 1
+
+
+def test_different_seeds_differ():
+    """Ten seeds give more than one schedule."""
+    assert len({digest(simulated(TWO_WORKERS, "file", AtRandom(seed)).history) for seed in range(10)}) > 1
+
+
+def test_priorities_preempt_at_their_change_points():
+    """With depth 1 a worker runs to its end before the other; with depth 3 some seed lets them overlap."""
+    alone = [simulated(TWO_WORKERS, "file", ByPriority(seed, depth=1, points=80)) for seed in range(5)]
+    mixed = [simulated(TWO_WORKERS, "file", ByPriority(seed, depth=3, points=80)) for seed in range(5)]
+
+    def switches(run):
+        workers = [worker for worker, _ in run.trace if worker in {"w1", "w2"}]
+        return sum(before != after for before, after in pairwise(workers))
+
+    assert max(switches(run) for run in alone) == 1
+    assert max(switches(run) for run in mixed) > 1
+
+
+def test_a_killed_worker_runs_no_finally_and_flushes_nothing():
+    """What a killed worker had in a buffer is lost, and its `finally` does nothing."""
+    with scratch() as folder:
+        world = world_in(folder)
+        world.tape = Tape(StrikeAt("kill", 2))
+        world.budget = ONE_KILL
+
+        def program(_worker):
+            with (folder / "buffered").open("w") as file:
+                file.write("never flushed")
+                try:
+                    (folder / "reached").mkdir()
+                finally:
+                    (folder / "cleaned up").mkdir()
+
+        worker = world.add("w1", program)
+        world.run()
+        assert worker.state is State.DEAD
+        del worker, world
+
+        assert {path.name: path.stat().st_size for path in folder.iterdir()} in ({"buffered": 0}, {})
+
+
+def test_a_lock_is_waited_for_and_freed_by_death():
+    """A worker that asks for a held flock runs on once its holder has died; nobody holds it twice."""
+    with scratch() as folder:
+        world = world_in(folder)
+        held = []
+
+        def program(worker):
+            fd = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            held.append(worker.name)
+            if worker.name == "w1":
+                worker.sleep(10)
+                worker.die()
+            os.close(fd)
+
+        for name in ("w1", "w2"):
+            world.add(name, program)
+        world.run()
+
+        assert held == ["w1", "w2"]
+        assert world.time.now_ns >= 10_000_000_000
+
+
+def test_a_deadlock_is_a_finding():
+    """Two workers that wait for each other's lock are named, and the world comes to its end."""
+    with scratch() as folder:
+        world = world_in(folder)
+        world.tape = Tape(ByTurns())
+
+        def program(first, second):
+            def run(_worker):
+                for name in (first, second):
+                    fcntl.flock(os.open(folder / name, os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)
+
+            return run
+
+        world.add("w1", program("a", "b"))
+        world.add("w2", program("b", "a"))
+        world.run()
+
+        assert [worker.name for worker in world.deadlocked] == ["w1", "w2"]
+
+
+class ByTurns:
+    """Lets the other worker run whenever one could."""
+
+    def choose(self, _kind, options):
+        """Return the second option that runs a worker."""
+        return 1 if options[1].startswith("run ") else 0
+
+
+def test_a_function_bound_before_is_a_point_too():
+    """`from os import rename`, done long before, still stops at a point."""
+    with scratch() as folder:
+        world = world_in(folder)
+        (folder / "old").touch()
+        world.add("w1", lambda _worker: rename(folder / "old", folder / "new"))  # noqa: PTH104 - the point
+        world.run()
+
+        assert [(point.call, point.detail) for _, point in world.trace] == [("os.rename", "old -> new")]
+
+
+def test_time_and_chance_are_the_worlds():
+    """Sleeping takes no real time; clocks, pid and random bytes are the worker's own and repeat."""
+
+    def seen():
+        with scratch() as folder:
+            world = world_in(folder)
+            found = []
+
+            def program(worker):
+                started, sleep_virtually = time.monotonic(), time.sleep
+                sleep_virtually(3600)
+                found.append((worker.pid == os.getpid(), time.monotonic() - started, os.urandom(4)))
+
+            world.add("w1", program)
+            world.add("w2", program)
+            world.run()
+            return found
+
+    first, second = seen()
+    assert first[:2] == (True, 3600.0)
+    assert first[2] != second[2]
+    assert seen() == [first, second]
+
+
+def test_what_can_not_be_simulated_says_so():
+    """A subject that starts a subprocess is named as resting on stress alone."""
+
+    def factory(_workdir, _policy):
+        subprocess.run(["true"], check=True)  # noqa: S607 - never runs
+
+    subject = Subject(reference="forks", factory=factory)
+    with scratch() as workdir, pytest.raises(NotSimulatable, match="a subprocess at "):
+        simulate(ONE_JOB, subject, PLAIN, workdir)
+
+
+def test_code_outside_of_a_world_is_left_alone(tmp_path):
+    """After installation, files, clocks and listings work as ever where nobody simulates."""
+    interposition.install()
+    (tmp_path / "b").write_text("text")
+    (tmp_path / "a").mkdir()
+
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]  # noqa: PTH208 - the point
+    with os.scandir(tmp_path) as entries:
+        assert {entry.name for entry in entries} == {"a", "b"}
+    assert (tmp_path / "b").read_text() == "text"
+    assert abs(time.time() - time.clock_gettime(time.CLOCK_REALTIME)) < 60
+
+
+CHANGES_A = Point("os.rename", "", writes=frozenset({"entry:a"}))
+LOOKS_AT_A = Point("os.stat", "", reads=frozenset({"entry:a"}))
+LOOKS_AT_B = Point("os.stat", "", reads=frozenset({"entry:b"}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "commute"),
+    [(CHANGES_A, LOOKS_AT_B, True), (CHANGES_A, LOOKS_AT_A, False), (LOOKS_AT_A, LOOKS_AT_A, True)],
+)
+def test_points_commute_unless_they_touch_the_same_thing(one, other, commute):
+    """Two looks commute, as do steps on different entries; a look and a change of the same one do not."""
+    assert one.commutes_with(other) is commute
+    assert other.commutes_with(one) is commute
+
+
+def test_all_schedules_are_enumerated_once():
+    """Two workers of two points each: with enough deviations every order of the points is seen."""
+    orders = []
+    search = Exhaustive(deviations_max=4)
+    for one in search.runs():
+        with scratch() as folder:
+            world = world_in(folder)
+            world.tape = Tape(one)
+
+            def program(worker, folder=folder):
+                for number in range(2):
+                    (folder / f"{worker.name}{number}").mkdir()
+
+            world.add("w1", program)
+            world.add("w2", program)
+            world.run()
+            orders.append(tuple(worker for worker, _ in world.trace))
+
+    assert len(set(orders)) == 6

@@ -1,0 +1,57 @@
+"""Who decides? Every choice of a run goes through `choose`; all answers together are its tape.
+
+A tape is a list of small integers in which 0 is always the plainest choice: the running worker goes on,
+no fault strikes, the first of the orders is taken. Replaying a tape repeats the run; a shorter or smaller
+tape is a plainer run, so one shrinker minimises everything.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Strategy(Protocol):
+    """Answers the choices of one run after another."""
+
+    def choose(self, kind: str, options: Sequence[str]) -> int:
+        """Return the index of one option; 0 is the plainest."""
+        ...
+
+
+class Tape:
+    """Records the answers of a strategy; a choice with a single option is no choice and leaves no mark."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self.cells: list[int] = []
+        self.kinds: list[str] = []
+
+    def choose(self, kind: str, options: Sequence[str]) -> int:
+        """Return the strategy's answer and keep it."""
+        if len(options) <= 1:
+            return 0
+        answer = self._strategy.choose(kind, options)
+        assert 0 <= answer < len(options), (kind, options, answer)
+        self.cells.append(answer)
+        self.kinds.append(kind)
+        return answer
+
+
+class Replay:
+    """Answers from a tape; past its end, or where an answer no longer fits, the plainest choice."""
+
+    def __init__(self, cells: Sequence[int]) -> None:
+        self._cells = cells
+        self._next = 0
+        self.diverged = False
+        """Whether an answer did not fit its options: the code under test changed since the tape was made."""
+
+    def choose(self, kind: str, options: Sequence[str]) -> int:  # noqa: ARG002 - the interface's
+        """Return the next cell."""
+        if self._next >= len(self._cells):
+            return 0
+        answer = self._cells[self._next]
+        self._next += 1
+        if answer >= len(options):
+            self.diverged = True
+            return 0
+        return answer

@@ -26,19 +26,21 @@ TABLE = re.compile(
 
 def measured() -> dict[str, Any]:
     """Run the judge's benchmark at each size, each in a process of its own."""
+    load = round(os.getloadavg()[0], 1)
     runs = []
     for size in SIZES:
         command = [sys.executable, ROOT / "benchmarks/judge.py", "--operations", str(size), "--json"]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own
         runs.append(json.loads(output))
-    return {"python": platform.python_version(), "cores": os.cpu_count(), "runs": runs}
+    return {"python": platform.python_version(), "cores": os.cpu_count(), "load_average": load, "runs": runs}
 
 
 def table(results: dict[str, Any]) -> str:
     """Return the results as a table in Markdown, under a line that says where they were measured."""
     lines = [
-        f"Measured with Python {results['python']} on {results['cores']} cores: a history with overlapping",
-        "operations of twelve workers is read, loaded and judged by every SQL invariant and the exact check.",
+        f"Python {results['python']}, {results['cores']} cores, with a load average of {results['load_average']}",
+        "from other work at the start. A history with overlapping operations of twelve workers is read, loaded",
+        "and judged by every SQL invariant, and by the exact check.",
         "",
         _row(
             "operations",

@@ -38,9 +38,9 @@ def measured() -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """Return the results as a table in Markdown, under a line that says where they were measured."""
     lines = [
-        f"Python {results['python']}, {results['cores']} cores, with a load average of {results['load_average']}",
-        "from other work at the start. A history with overlapping operations of twelve workers is read, loaded",
-        "and judged by every SQL invariant, and by the exact check.",
+        f"Python {results['python']}, {results['cores']} cores, load average {results['load_average']}",
+        "from other work at the start. A history with overlapping operations of twelve workers is read,",
+        "loaded and judged by every SQL invariant, and by the exact check.",
         "",
         _row(
             "operations",

@@ -19,6 +19,16 @@ from ssq_verify.simulation.world import Worker, current
 STATEMENT_SHOWN_MAX = 60
 TIME_FUNCTIONS = ("date", "time", "datetime", "julianday", "strftime", "unixepoch")
 BUSY_TIMEOUT_SECONDS = 5.0
+PARAMETERS = (
+    "timeout",
+    "detect_types",
+    "isolation_level",
+    "check_same_thread",
+    "factory",
+    "cached_statements",
+    "uri",
+)
+"""Of `sqlite3.connect` after the database, in order; Python 3.15 takes them by name only."""
 
 _REAL_CONNECT = sqlite3.connect
 _ended: Counter[str] = Counter()
@@ -53,13 +63,12 @@ class Cursor(sqlite3.Cursor):
 class Connection(sqlite3.Connection):
     """A connection of one simulated worker."""
 
-    def __init__(
-        self, database: Any, timeout: float = BUSY_TIMEOUT_SECONDS, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, database: Any, *args: Any, **kwargs: Any) -> None:
+        settings = dict(zip(PARAMETERS, args, strict=False)) | kwargs
         self._path = _path(str(database))
-        self._timeout_seconds = timeout
+        self._timeout_seconds: float = settings.pop("timeout", BUSY_TIMEOUT_SECONDS)
         self._worker = current()
-        super().__init__(database, 0.0, *args, **kwargs)
+        super().__init__(database, timeout=0.0, **settings)
         if self._worker is not None:
             self._worker.connections.append(self)
             _give_time(self, self._worker)

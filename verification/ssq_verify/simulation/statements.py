@@ -173,6 +173,7 @@ def _statements(script: str) -> list[str]:
 def _give_time(connection: sqlite3.Connection, worker: Worker) -> None:
     """Let SQL's own functions show the worker's clock."""
     plain = _REAL_CONNECT(":memory:")
+    worker.connections.append(plain)
 
     def evaluated(name: str, *args: Any) -> Any:
         now = worker.clock().strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -116,14 +116,19 @@ class Worker(greenlet.greenlet):
             raise Killed
 
     def die(self) -> None:
-        """End this process where it stands; the kernel closes its files and frees its locks."""
+        """End this process where it stands."""
         self.state = State.DEAD
+        self.leave()
+
+    def leave(self) -> None:
+        """Close the files of a process that has ended, and free its locks, as the kernel does."""
         self.world.locks.died(self)
         for fd in list(self.files):
             os.close(fd)
         self.files.clear()
         for connection in self.connections:
             connection.close()
+        self.connections.clear()
 
     def opened(self, fd: int, path: str) -> None:
         """Note an open file."""
@@ -258,6 +263,8 @@ class World:
         worker.state = State.READY
         self.on_resume(worker)
         worker.switch(error)
+        if worker.state is State.DONE:
+            worker.leave()
 
 
 def current() -> Worker | None:

@@ -409,6 +409,7 @@ def only_exact(piece: Piece, violation: Violation) -> str:
     return "call" if last.claim_id in given else "unseen claim"
 
 
+@pytest.mark.scenario("invariants/the-sql-invariants-and-the-exact-check-agree")
 @pytest.mark.parametrize("name", TERMS)
 def test_sql_invariants_and_exact_check_agree(name):
     """Neither accuses a correct queue, and what SQL rejects the exact check rejects, too."""

@@ -540,6 +540,7 @@ def test_an_operation_that_was_still_open_shows_its_call_alone():
     assert [event.type for event in violation.witness if event.f == "extend"] == [EventType.INVOKE]
 
 
+@pytest.mark.scenario("invariants/the-exact-check-reaches-its-limit")
 def test_at_the_limit_the_verdict_is_unknown_and_names_it():
     """A search that runs out of steps says so, with the job; it never says that the contract holds."""
     calls = [f"w{number} enqueue j1 <" for number in range(9)]

@@ -103,6 +103,7 @@ def test_a_requeued_job_is_a_new_incarnation_with_its_payload():
     assert step(dead, operation("requeue"), contract(TERMS)) == JobState(Phase.QUEUED, 5, payload="YQ==")
 
 
+@pytest.mark.scenario("invariants/the-model-s-own-rules-are-enough")
 @pytest.mark.parametrize("offset", [-1, 0, 1])
 def test_within_e_no_run_breaks_an_invariant(offset):
     """Of two workers and two jobs, in no run of any length, with clocks at most E apart, anything breaks."""
@@ -113,6 +114,7 @@ def test_within_e_no_run_breaks_an_invariant(offset):
     assert found.states > 50_000
 
 
+@pytest.mark.scenario("invariants/the-model-s-own-rules-are-enough")
 @pytest.mark.parametrize("offset", [-2, 2])
 def test_beyond_e_only_what_rests_on_clocks_breaks(offset):
     """One tick beyond E a job is held twice; nothing is lost, and only the current claim's ack counts."""

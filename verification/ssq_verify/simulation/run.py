@@ -74,6 +74,12 @@ class _Simulation:
         self._terms: Terms | None = None
 
     def run(self) -> Simulated:
+        try:
+            return self._run()
+        finally:
+            self._world.close()
+
+    def _run(self) -> Simulated:
         self._phase([SETUP_WORKER], NO_FAULTS)
         workers = list(
             dict.fromkeys(step.worker for step in self._scenario.steps if step.worker != SETUP_WORKER)

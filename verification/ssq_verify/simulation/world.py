@@ -192,6 +192,14 @@ class World:
             self._move(ready)
         self.deadlocked = tuple(worker for worker in self.workers if worker.state is State.WAITING)
 
+    def close(self) -> None:
+        """Tear down who never came to an end, so that no frozen frame keeps a lock of the real process."""
+        for worker in self.workers:
+            if worker:
+                worker.state = State.DEAD
+                worker.leave()
+                worker.throw(Killed)
+
     def _ready(self) -> list[Worker]:
         """Return who could move, the running worker first; time passes if all of them sleep."""
         ready = self._awake()

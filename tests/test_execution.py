@@ -183,7 +183,7 @@ def test_a_factory_that_raises_is_named(tmp_path):
     def factory(workdir, _policy):
         raise OSError(f"no room in {workdir}")
 
-    said = "here: opening it for drain raised OSError: no room in WORKDIR"
+    said = f"here: opening it for drain raised OSError: no room in {tmp_path}; "
     with pytest.raises(SubjectFailed, match=said):
         run([], tmp_path, Subject(reference="here", factory=factory))
 

@@ -150,7 +150,8 @@ class Execution:
             queue = self._subject.factory(self._workdir, policy)
             self._terms = self._terms or terms(self._subject.promises, policy, queue)
         except Exception as error:
-            raised = f"opening it for {worker} raised {self._recorder.error_text(error)}"
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            raised = f"opening it for {worker} raised {told}"
             expected = "a factory takes (workdir: Path, policy: Policy) and returns a queue"
             raise SubjectFailed(f"{self._subject.reference}: {raised}; {expected}") from error
         return queue

@@ -71,6 +71,18 @@ def test_verify_a_correct_queue(ssq, tmp_path, monkeypatch):
     assert (tmp_path / "results/history.jsonl").is_file()
 
 
+@pytest.mark.scenario("command-line/asked-for-by-name-and-not-tried")
+def test_an_invariant_asked_for_and_not_tried_is_not_green(ssq):
+    """`--invariants durable` ends with 3, since no sequential run takes the power away."""
+    code, out, error = ssq("verify", "memory", "--invariants", "fencing")
+    assert (code, error) == (0, "")
+
+    code, out, error = ssq("verify", "file", "--invariants", "durable")
+
+    assert (code, error) == (3, "")
+    assert "needs simulation" in out
+
+
 @pytest.mark.scenario("command-line/last-line-of-a-failure")
 @pytest.mark.scenario("command-line/still-fails")
 @pytest.mark.scenario("command-line/fixed")

@@ -17,7 +17,7 @@ from ssq_verify.judge import IDS, judge
 from ssq_verify.repro import load, replay, violations
 from ssq_verify.subject import Subject, SubjectFailed
 from ssq_verify.subject import load as load_subject
-from ssq_verify.verdict import EXIT_OK, EXIT_VIOLATED, Finding, Verdict, exit_code
+from ssq_verify.verdict import EXIT_OK, EXIT_UNDECIDED, EXIT_VIOLATED, Finding, Verdict, exit_code
 from ssq_verify.verify import PROFILES, Profile, joined, verify
 
 NAIVE_DEFECTS = {"fencing", "bounded-retries", "single-claimer", "reclaim-on-expiry"}
@@ -201,6 +201,16 @@ def test_the_exit_code_is_the_worst_of_the_verdicts(findings, code):
     )
 
     assert exit_code(verdicts) == code
+
+
+@pytest.mark.scenario("verdicts/an-invariant-that-was-asked-for-by-name-was-not-tried")
+def test_what_was_asked_for_by_name_is_not_green_by_silence():
+    """A verdict that needs another way counts as undecided where it was asked for by name."""
+    untried = Verdict(invariant="durable", verdict=Finding.VACUOUS, sentence="", needs="simulation")
+    held = Verdict(invariant="fencing", verdict=Finding.HOLDS, sentence="")
+
+    assert exit_code((held, untried), by_name=True) == EXIT_UNDECIDED
+    assert exit_code((held,), by_name=True) == EXIT_OK
 
 
 @pytest.mark.scenario("verdicts/a-run-in-which-nothing-happened")

@@ -51,12 +51,12 @@ def verify(
             "ways": list(report.ways),
         }
         say_json(document | {"verdicts": verdict_documents(report.verdicts), "explored": report.explored})
-        return exit_code(report.verdicts)
+        return exit_code(report.verdicts, by_name=only is not None)
     say([Text(), *verdict_table(report.verdicts, width=width()), Text(), summary(report.verdicts)])
     say([*explored_lines(report.explored, width=width()), Text(), *_stories(report.verdicts)])
     say([Text(f"history, verdicts and repros: {printable(str(out))}", style="dim")])
     say(_replay_commands(report.verdicts)[:1])
-    return exit_code(report.verdicts)
+    return exit_code(report.verdicts, by_name=only is not None)
 
 
 def check(path: Path, *, invariants: str | None, as_json: bool) -> int:
@@ -71,7 +71,7 @@ def check(path: Path, *, invariants: str | None, as_json: bool) -> int:
         explored = {"operations": len(history.operations), "runs": runs}
         document = {"history": str(path), "subject": history.header.subject, "ways": ["log"]}
         say_json(document | {"verdicts": verdict_documents(verdicts), "explored": explored})
-        return exit_code(verdicts)
+        return exit_code(verdicts, by_name=only is not None)
     say([title("check", str(path), f"{len(history.operations):,} operations"), Text()])
     say([*verdict_table(verdicts, width=width()), Text(), summary(verdicts)])
     broken = [verdict for verdict in verdicts if verdict.violation is not None]
@@ -79,7 +79,7 @@ def check(path: Path, *, invariants: str | None, as_json: bool) -> int:
         assert verdict.violation is not None
         say([Text(), *story(history, verdict.violation, width=width()), Text()])
         say([f"ssq check {path} --invariants {verdict.invariant}"])
-    return exit_code(verdicts)
+    return exit_code(verdicts, by_name=only is not None)
 
 
 def replay(path: Path, *, as_json: bool) -> int:

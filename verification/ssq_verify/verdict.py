@@ -49,15 +49,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 EXIT_OK, EXIT_VIOLATED, EXIT_UNDECIDED, EXIT_USAGE, EXIT_HARNESS = 0, 1, 3, 64, 70
 
 
-def exit_code(verdicts: tuple[Verdict, ...]) -> int:
+def exit_code(verdicts: tuple[Verdict, ...], *, by_name: bool = False) -> int:
     """Return the process's exit code: 1 if any is violated, else 3 if any is undecided, else 0.
 
-    A verdict that needs another way of testing is stated, and does not count as undecided.
+    A verdict that needs another way of testing is stated, and does not count as undecided; it does where
+    the invariants were asked for `by_name`: an answer of 0 to that question would be green by silence.
     """
     findings = {
         verdict.verdict
         for verdict in verdicts
-        if verdict.needs is None or verdict.verdict is Finding.VIOLATED
+        if by_name or verdict.needs is None or verdict.verdict is Finding.VIOLATED
     }
     if Finding.VIOLATED in findings:
         return EXIT_VIOLATED

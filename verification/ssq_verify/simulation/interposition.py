@@ -91,7 +91,7 @@ def _replace(module: Any, name: str, describe: Callable[..., Point | None]) -> N
         if point is None:
             return real(*args, **kwargs)
         worker.reach(point)
-        return perform(worker, point, real, *args, **kwargs)
+        return perform(worker, real, *args, **kwargs)
 
     substitute = functools.partial(_dispatch, real, at_point)
     for supported in (
@@ -113,15 +113,13 @@ def _dispatch(real: Call, substitute: Call, *args: Any, **kwargs: Any) -> Any:
     return substitute(worker, real, *args, **kwargs)
 
 
-def perform(worker: Worker, point: Point, real: Call, *args: Any, **kwargs: Any) -> Any:
+def perform(worker: Worker, real: Call, *args: Any, **kwargs: Any) -> Any:
     """Do the real thing at a point; what it calls in its turn is no point of its own."""
     worker.inside += 1
     try:
         return real(*args, **kwargs)
     finally:
         worker.inside -= 1
-        if point.writes:
-            worker.world.on_change(point)
 
 
 def _entries_point(name: str, paths: int, worker: Worker, args: Sequence[Any]) -> Point | None:
@@ -159,7 +157,7 @@ def _open(worker: Worker, real: Call, path: Any, flags: int, *args: Any, **kwarg
     else:
         point = Point("os.open", named, reads=entry, may_fail=True)
     worker.reach(point)
-    fd: int = perform(worker, point, real, path, flags, *args, **kwargs)
+    fd: int = perform(worker, real, path, flags, *args, **kwargs)
     worker.opened(fd, named)
     return fd
 
@@ -188,7 +186,7 @@ def _listed(name: str, worker: Worker, real: Call, path: Any) -> list[Any]:
     if point is None:
         return list(real(path))
     worker.reach(point)
-    return list(perform(worker, point, real, path))
+    return list(perform(worker, real, path))
 
 
 class _Scan:

@@ -109,7 +109,13 @@ class _Simulation:
                 raise worker.failure
 
     def _work(self, steps: list[Step], worker: Worker) -> None:
-        queue = self._opened(worker)
+        try:
+            queue = self._opened(worker)
+        except SubjectFailed:
+            # A process that could not start because of what struck it is one of the world's, no bad subject.
+            if any(struck == worker.name for _, struck, _, _ in self._faults):
+                return
+            raise
         for step in steps:
             self._perform(worker, queue, step)
 
@@ -169,8 +175,6 @@ class _Simulation:
         )
         if fault == "kill":
             self._recorder.record(worker.name, EventType.INFO, "crash", value=f"{point.call} {point.detail}")
-        elif fault == "power loss":
-            self._recorder.record(worker.name, EventType.INFO, "power-loss")
         else:
             self._recorder.record(worker.name, EventType.INFO, "io-error", value=fault)
 

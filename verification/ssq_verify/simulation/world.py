@@ -2,8 +2,7 @@
 
 Each worker is a greenlet that runs ordinary, unmodified code. Before anything that another worker or a
 crash could observe, it stops at a `Point`, and the world chooses: it goes on, another one runs, time passes,
-it dies, the power fails, its call fails. A kill is a greenlet that is never resumed: no `finally`, no
-buffered write.
+it dies, its call fails. A kill is a greenlet that is never resumed: no `finally`, no buffered write.
 """
 
 import errno
@@ -46,7 +45,6 @@ class Budget(NamedTuple):
     """How many faults may still strike in a run."""
 
     kills: int = 0
-    losses: int = 0
     errors: int = 0
 
 
@@ -87,8 +85,10 @@ class Worker(greenlet.greenlet):
     def reach(self, point: Point) -> None:
         """Stop at a point until it is this worker's turn. Raises the OSError that the world injects."""
         self.point = point
-        self._yield()
-        self.point = None
+        try:
+            self._yield()
+        finally:
+            self.point = None
 
     def wait(self, free: Callable[[], bool], until_ns: int | None = None) -> bool:
         """Be not runnable until `free()` or the instant, whichever comes first; return whether it is free."""
@@ -117,7 +117,7 @@ class Worker(greenlet.greenlet):
 
     def die(self) -> None:
         """End this process where it stands."""
-        self.state = State.DEAD
+        self.state, self.wait_for = State.DEAD, None
         self.leave()
 
     def leave(self) -> None:
@@ -154,9 +154,7 @@ class World:
         self.deadlocked: tuple[Worker, ...] = ()
         self.locks = LockTable()
         self.root = root
-        self.on_resume: Callable[[Worker], None] = lambda _worker: None
         self.on_fault: Callable[[str, Worker], None] = lambda _fault, _worker: None
-        self.on_change: Callable[[Point], None] = lambda _point: None
         self._last: Worker | None = None
         self._inodes: dict[int, int] = {}
 
@@ -221,10 +219,8 @@ class World:
         return free() or (until_ns is not None and until_ns <= self.time.now_ns)
 
     def _next_wake(self) -> int | None:
-        wakes = (
-            w.wait_for.until_ns for w in self.workers if w.state is State.WAITING and w.wait_for is not None
-        )
-        return min((wake for wake in wakes if wake is not None), default=None)
+        wakes = (worker.wait_for.until_ns for worker in self.workers if worker.wait_for is not None)
+        return min((wake for wake in wakes if wake is not None and wake > self.time.now_ns), default=None)
 
     def _move(self, ready: list[Worker]) -> None:
         options = [f"run {worker.name}" for worker in ready]
@@ -243,7 +239,7 @@ class World:
         """Return what could strike the running worker at its point."""
         if worker is not self._last or worker.point is None:
             return []
-        faults = ["kill"] * (self.budget.kills > 0) + ["power loss"] * (self.budget.losses > 0)
+        faults = ["kill"] * (self.budget.kills > 0)
         if self.budget.errors > 0 and worker.point.may_fail:
             faults += ERRORS
         return faults
@@ -253,11 +249,6 @@ class World:
         if fault == "kill":
             self.budget = self.budget._replace(kills=self.budget.kills - 1)
             worker.die()
-        elif fault == "power loss":
-            self.budget = NO_FAULTS
-            for each in self.workers:
-                if each.state in (State.READY, State.WAITING):
-                    each.die()
         else:
             self.budget = self.budget._replace(errors=self.budget.errors - 1)
             self._resume(worker, OSError(ERRORS[fault], os.strerror(ERRORS[fault])))
@@ -269,7 +260,6 @@ class World:
                 raise RuntimeError(f"{worker.name} passed {POINTS_MAX} points; its program does not end")
         self._last = worker
         worker.state = State.READY
-        self.on_resume(worker)
         worker.switch(error)
         if worker.state is State.DONE:
             worker.leave()

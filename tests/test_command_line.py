@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ssq_stress import cli, commands
+from ssq_stress import commands
 from ssq_verify import history as history_module
 from ssq_verify.judge import IDS
 from ssq_verify.notation import h
@@ -15,29 +15,11 @@ BROKEN = h("w1 enqueue j1", "w1 claim j1#1", "+61s", "w2 claim j1#2", "w1 ack j1
 
 
 @pytest.fixture
-def ssq(tmp_path, monkeypatch, capsys):
-    """Run one command line in a folder of its own: returns exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        code = cli.run([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def broken(tmp_path):
     """Give a history in which a superseded claim is acked."""
     path = tmp_path / "broken.jsonl"
     history_module.write(BROKEN, path)
     return path
-
-
-def is_one_line(error, *parts):
-    """Whether an error is one line of ours, without a traceback, and names these parts."""
-    lines = error.splitlines()
-    return len(lines) == 1 and lines[0].startswith("ssq: ") and all(str(part) in lines[0] for part in parts)
 
 
 @pytest.mark.scenario("command-line/a-broken-history-is-checked")
@@ -105,7 +87,7 @@ def test_hostile_names_are_judged_and_written_out(ssq, tmp_path):
 
 
 @pytest.mark.scenario("command-line/a-history-cut-in-mid-line")
-def test_cut_history(ssq, broken):
+def test_cut_history(ssq, broken, is_one_line):
     """A history cut in mid-line is bad input: the line is named."""
     broken.write_bytes(broken.read_bytes()[:-5])
 
@@ -118,7 +100,7 @@ def test_cut_history(ssq, broken):
 @pytest.mark.scenario("command-line/a-file-that-is-not-there")
 @pytest.mark.parametrize("command", ["check", "replay"])
 @pytest.mark.parametrize(("path", "reason"), [("nowhere", "no such file"), (".", "Is a directory")])
-def test_file_that_is_not_there(ssq, command, path, reason):
+def test_file_that_is_not_there(ssq, command, path, reason, is_one_line):
     """A file that does not exist or is a folder is bad input."""
     code, out, error = ssq(command, path)
 
@@ -135,7 +117,7 @@ def test_file_that_is_not_there(ssq, command, path, reason):
         (b"\xff not a repro", "not a repro"),
     ],
 )
-def test_repro_of_another_version(ssq, tmp_path, content, said):
+def test_repro_of_another_version(ssq, tmp_path, content, said, is_one_line):
     """A repro of another version, a damaged one and no repro at all are bad input."""
     (tmp_path / "repro.json").write_bytes(content)
 
@@ -159,7 +141,7 @@ def test_repro_of_another_version(ssq, tmp_path, content, said):
         (["check", "--nonsense"], "--nonsense"),
     ],
 )
-def test_wrong_usage(ssq, arguments, said):
+def test_wrong_usage(ssq, arguments, said, is_one_line):
     """What does not exist is named in one line."""
     code, out, error = ssq(*arguments)
 
@@ -179,7 +161,7 @@ def test_wrong_usage(ssq, arguments, said):
         ("empty.py:open_queue", "no function 'open_queue'"),
     ],
 )
-def test_unknown_subject(ssq, tmp_path, reference, said):
+def test_unknown_subject(ssq, tmp_path, reference, said, is_one_line):
     """A subject that leads nowhere is named, with what to write instead."""
     (tmp_path / "broken.py").write_text("def")
     (tmp_path / "raising.py").write_text("{}['key']")
@@ -192,7 +174,7 @@ def test_unknown_subject(ssq, tmp_path, reference, said):
 
 
 @pytest.mark.scenario("command-line/no-room-or-no-permission-for-results")
-def test_results_that_can_not_be_written(ssq, tmp_path):
+def test_results_that_can_not_be_written(ssq, tmp_path, is_one_line):
     """An output folder under a file can't be made."""
     (tmp_path / "file").write_text("")
 
@@ -239,7 +221,7 @@ def test_explain_lists_all(ssq):
 
 
 @pytest.mark.scenario("command-line/the-harness-itself-fails")
-def test_harness_failure(ssq, tmp_path, monkeypatch):
+def test_harness_failure(ssq, tmp_path, monkeypatch, is_one_line):
     """An error of our own is one line with the place of its traceback; on request the traceback is shown."""
 
     def fail(**_):
@@ -259,7 +241,7 @@ def test_harness_failure(ssq, tmp_path, monkeypatch):
 
 
 @pytest.mark.scenario("command-line/interrupted")
-def test_interrupt(ssq, monkeypatch):
+def test_interrupt(ssq, monkeypatch, is_one_line):
     """Ctrl-C ends with 130 and one line."""
 
     def interrupt(**_):

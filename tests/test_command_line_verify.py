@@ -14,7 +14,6 @@ import pytest
 
 from ssq_core.file import FileWorkerQueue
 from ssq_core.queue import QueueIOError
-from ssq_stress import cli
 from ssq_verify import verify as verify_module
 from ssq_verify.judge import IDS
 
@@ -36,24 +35,6 @@ def use(monkeypatch, *, examples):
     """Let `quick` try so many examples, the same however busy the machine is."""
     effort = replace(QUICK.effort, examples=examples, seconds_max=600.0)
     monkeypatch.setitem(verify_module.PROFILES, "quick", replace(QUICK, effort=effort, replays_kept=False))
-
-
-@pytest.fixture
-def ssq(tmp_path, monkeypatch, capsys):
-    """Run one command line in a folder of its own: returns exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        code = cli.run([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def is_one_line(error, *parts):
-    """Whether an error is one line of ours, without a traceback, and names these parts."""
-    lines = error.splitlines()
-    return len(lines) == 1 and lines[0].startswith("ssq: ") and all(str(part) in lines[0] for part in parts)
 
 
 @pytest.mark.scenario("command-line/everything-holds")
@@ -139,7 +120,7 @@ def test_replay_as_json(ssq):
 
 
 @pytest.mark.scenario("command-line/a-factory-that-raises")
-def test_factory_that_raises(ssq, tmp_path):
+def test_factory_that_raises(ssq, tmp_path, is_one_line):
     """A factory that raises is bad input: it is named with what it raised."""
     (tmp_path / "raising.py").write_text("def open_queue(workdir, policy):\n    raise KeyError('dsn')\n")
 
@@ -150,7 +131,7 @@ def test_factory_that_raises(ssq, tmp_path):
 
 
 @pytest.mark.scenario("command-line/a-queue-folder-that-can-not-be-used")
-def test_queue_folder_that_can_not_be_used(ssq, tmp_path):
+def test_queue_folder_that_can_not_be_used(ssq, tmp_path, is_one_line):
     """A queue folder that can't be made is bad input: the folder and the reason are named."""
     (tmp_path / "file").write_text("")
     (tmp_path / "under_file.py").write_text(
@@ -189,7 +170,7 @@ def test_full_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.scenario("command-line/no-room-or-no-permission-for-results")
-def test_no_room_for_results(ssq, monkeypatch):
+def test_no_room_for_results(ssq, monkeypatch, is_one_line):
     """A disk that is full when results are written is bad input: the folder and the reason are named."""
 
     def full(*_, **__):

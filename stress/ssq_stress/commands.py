@@ -13,20 +13,20 @@ import msgspec
 from rich.text import Text
 
 from ssq_stress.console import progress_shown, say, say_json, width
-from ssq_stress.door import chosen, named_history, named_repro, named_subject, room_for, safe_name, writable
+from ssq_stress.door import chosen, named_history, named_repro, named_subject, room_for, writable
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import printable
 from ssq_verify.report.story import story
 from ssq_verify.report.table import explored_lines, summary, verdict_table
+from ssq_verify.scenario import SEED
+from ssq_verify.subject import safe_name
 from ssq_verify.verdict import EXIT_OK, EXIT_VIOLATED, Finding, Verdict, exit_code
 
 if TYPE_CHECKING:
     from ssq_verify.repro import Replay, Repro
 
 RUNS = Path(".ssq/runs")
-SEED = 0
-"""The seed where none is given: the same runs for everybody, every time."""
 
 
 def verify(

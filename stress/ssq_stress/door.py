@@ -2,7 +2,6 @@
 
 import difflib
 import errno
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from ssq_verify.repro import Repro
 
 T = TypeVar("T")
-SAFE_NAME_LENGTH = 40
 DISK_ERRORS = frozenset({errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS})
 
 
@@ -91,11 +89,6 @@ def room_for(folder: Path) -> Iterator[None]:
         raise BadInput(
             f"{where}: can not write there ({error.strerror}); make room, or name another --out"
         ) from error
-
-
-def safe_name(reference: str) -> str:
-    """Return a subject's reference as the name of a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", reference).strip("-.")[-SAFE_NAME_LENGTH:] or "subject"
 
 
 def _read(path: Path, reader: Callable[[Path], T], invalid: type[Exception]) -> T:

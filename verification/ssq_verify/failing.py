@@ -3,7 +3,6 @@
 Hypothesis tells failures apart by the type of their exception, and so shrinks each invariant's by itself.
 """
 
-import re
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ssq_verify.judge import judge
 from ssq_verify.report.story import story
 from ssq_verify.repro import repro, save
 from ssq_verify.scenario import Scenario
-from ssq_verify.subject import Subject
+from ssq_verify.subject import Subject, safe_name
 from ssq_verify.verdict import Violation
 
 REPROS = Path(".ssq/repros")
@@ -53,8 +52,3 @@ def violated(invariant: str) -> type[InvariantViolated]:
     """Return the exception type of an invariant: `FencingViolated` for `fencing`."""
     words = "".join(word.capitalize() for word in invariant.split("-"))
     return type(f"{words}Violated", (InvariantViolated,), {"__doc__": f"The queue broke `{invariant}`."})
-
-
-def safe_name(reference: str) -> str:
-    """Return a subject's reference as the name of a folder."""
-    return re.sub(r"[^\w.-]+", "-", reference).strip("-.") or "subject"

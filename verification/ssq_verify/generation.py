@@ -16,10 +16,10 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.internal.conjecture import providers
 from hypothesis.stateful import run_state_machine_as_test
 
-from ssq_verify.failing import InvariantViolated, judged, safe_name, violated
+from ssq_verify.failing import InvariantViolated, judged, violated
 from ssq_verify.machine import Example, QueueMachine, machine_for
 from ssq_verify.scenario import Scenario
-from ssq_verify.subject import Subject
+from ssq_verify.subject import Subject, safe_name
 from ssq_verify.verdict import Violation
 
 KEPT = Path(".ssq/hypothesis")

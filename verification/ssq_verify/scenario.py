@@ -10,6 +10,9 @@ import msgspec
 
 from ssq_core.queue import RetryPolicy
 
+SEED = 0
+"""Where none is given: the same runs for everybody, every time."""
+
 
 class StepKind(StrEnum):
     """What one step does."""

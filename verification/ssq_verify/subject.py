@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Literal, TypeVar
 from ssq_core.queue import Clock, RetryPolicy, WorkerQueue
 from ssq_verify import subjects
 from ssq_verify.history import Terms
+
+SAFE_NAME_LENGTH_MAX = 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +85,11 @@ def subject(*, promises: Promises) -> Callable[[F], F]:
 def names() -> tuple[str, ...]:
     """Return the subjects that come with the package."""
     return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(subjects.__path__)))
+
+
+def safe_name(reference: str) -> str:
+    """Return a subject's reference as the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", reference).strip("-.")[-SAFE_NAME_LENGTH_MAX:] or "subject"
 
 
 def load(reference: str) -> Subject:

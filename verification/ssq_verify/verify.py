@@ -15,7 +15,7 @@ from ssq_verify.history import Header, History
 from ssq_verify.judge import judge
 from ssq_verify.machine import Example
 from ssq_verify.repro import repro, save, violations
-from ssq_verify.scenario import Scenario
+from ssq_verify.scenario import SEED, Scenario
 from ssq_verify.shrink import shrink_scenario
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Verdict, Violation
@@ -48,9 +48,6 @@ PROFILES = {
 The number of examples ends a run, so that a seed gives the same runs on every machine; the seconds are for a
 machine or a queue that is out of the ordinary, and a run that they cut short says so.
 """
-
-SEED = 0
-"""Where none is given: the same runs for everybody, every time."""
 
 KEEP_SECONDS_MAX = 1.0
 """For putting one failing example into Hypothesis' database."""

@@ -11,23 +11,24 @@ from itertools import pairwise
 from os import rename
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ssq_verify import invariants, linearize
 from ssq_verify.execution import scratch
 from ssq_verify.repro import digest
-from ssq_verify.scenario import Scenario, Settings, Step, StepKind
+from ssq_verify.scenario import NO_FAULTS, Faults, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation import interposition
 from ssq_verify.simulation.point import NotSimulatable, Point
 from ssq_verify.simulation.run import SETUP_WORKER, simulate
 from ssq_verify.simulation.strategies import AtRandom, ByPriority, Exhaustive, StrikeAt
 from ssq_verify.simulation.tape import Replay, Tape
-from ssq_verify.simulation.world import Budget, State, World
+from ssq_verify.simulation.world import State, World
 from ssq_verify.subject import Subject, load
 from ssq_verify.verify import joined
 
 SETTINGS = Settings(lease_ttl_seconds=60, max_clock_skew_seconds=2)
-ONE_KILL = Budget(kills=1)
+ONE_KILL = Faults(kills=1)
 PLAIN = Replay(())
 
 
@@ -54,10 +55,10 @@ TWO_WORKERS = scenario(enqueue(SETUP_WORKER, "j1"), *claim_and_ack("w1"), *claim
 ENQUEUE_MEETS_CLAIM = scenario(enqueue("w1", "j1"), *claim_and_ack("w2"))
 
 
-def simulated(what, subject, strategy, **faults):
+def simulated(what, subject, strategy, faults=NO_FAULTS):
     """Simulate one run in a folder of its own."""
     with scratch() as workdir:
-        return simulate(what, load(subject), strategy, workdir, **faults)
+        return simulate(msgspec.structs.replace(what, faults=faults), load(subject), strategy, workdir)
 
 
 def swept(what, subject, fault="kill"):
@@ -65,16 +66,16 @@ def swept(what, subject, fault="kill"):
     runs = []
     while True:
         strategy = StrikeAt(fault, len(runs) + 1)
-        run = simulated(what, subject, strategy, budget=Budget(kills=1, errors=1))
+        run = simulated(what, subject, strategy, faults=Faults(kills=1, errors=1))
         if not strategy.has_struck:
             return runs
         runs.append(run)
 
 
-def every_schedule(what, subject, deviations_max, **faults):
+def every_schedule(what, subject, deviations_max, faults=NO_FAULTS):
     """Return the runs of all schedules with so many deviations from the plainest."""
     search = Exhaustive(deviations_max=deviations_max)
-    return [simulated(what, subject, one, **faults) for one in search.runs()]
+    return [simulated(what, subject, one, faults) for one in search.runs()]
 
 
 def broken(runs):
@@ -96,7 +97,7 @@ def test_a_kill_inside_a_claim_loses_a_job_of_the_naive_queue():
     """A worker killed between the two renames of a claim leaves a job that nobody finds again."""
     runs = swept(ONE_JOB, "naive-file")
 
-    struck = {operation for run in runs for _, _, operation, _ in run.faults}
+    struck = {fault.operation for run in runs for fault in run.faults}
     assert {"claim", "ack"} <= struck
     assert "no-lost-job" in broken(runs)
 
@@ -114,7 +115,7 @@ def test_no_single_kill_breaks_our_queues(subject):
     """Whatever point a worker is killed at, the other promises hold and the job is handled in the end."""
     runs = swept(TWO_WORKERS, subject)
 
-    assert {operation for run in runs for _, _, operation, _ in run.faults} >= {"claim", "ack"}
+    assert {fault.operation for run in runs for fault in run.faults} >= {"claim", "ack"}
     assert broken(runs) == set()
 
 
@@ -131,7 +132,7 @@ def test_no_single_preemption_breaks_our_queues(what, subject):
 @pytest.mark.parametrize("subject", ["naive-file", "file", "sqlite"])
 def test_random_schedules_with_kills_keep_what_is_kept(subject):
     """Random schedules, some with a kill, make no sound queue break a promise; the naive one loses jobs."""
-    runs = [simulated(TWO_WORKERS, subject, AtRandom(seed), budget=ONE_KILL) for seed in range(60)]
+    runs = [simulated(TWO_WORKERS, subject, AtRandom(seed), ONE_KILL) for seed in range(60)]
 
     assert {len(run.faults) for run in runs} == {0, 1}
     assert ("no-lost-job" in broken(runs)) == (subject == "naive-file")
@@ -140,8 +141,8 @@ def test_random_schedules_with_kills_keep_what_is_kept(subject):
 @pytest.mark.parametrize("subject", ["naive-file", "file", "sqlite"])
 def test_a_tape_repeats_its_run(subject):
     """Replaying the tape of a random run gives the same history, byte for byte, in another folder."""
-    found = simulated(TWO_WORKERS, subject, AtRandom(7), budget=ONE_KILL)
-    replayed = simulated(TWO_WORKERS, subject, Replay(found.tape), budget=ONE_KILL)
+    found = simulated(TWO_WORKERS, subject, AtRandom(7), ONE_KILL)
+    replayed = simulated(TWO_WORKERS, subject, Replay(found.tape), ONE_KILL)
 
     assert digest(replayed.history) == digest(found.history)
     assert replayed.trace == found.trace
@@ -151,7 +152,7 @@ def test_another_process_with_another_hash_seed_repeats_a_run():
     """The same seed gives the same history in two processes whose strings hash differently."""
     program = (
         "from test_simulation import *\n"
-        "print(digest(simulated(TWO_WORKERS, 'file', AtRandom(3), budget=ONE_KILL).history))\n"
+        "print(digest(simulated(TWO_WORKERS, 'file', AtRandom(3), ONE_KILL).history))\n"
     )
     digests = {
         subprocess.run(
@@ -179,7 +180,7 @@ def test_priorities_preempt_at_their_change_points():
     mixed = [simulated(TWO_WORKERS, "file", ByPriority(seed, depth=3, points=80)) for seed in range(5)]
 
     def switches(run):
-        workers = [worker for worker, _ in run.trace if worker in {"w1", "w2"}]
+        workers = [passed.worker for passed in run.trace if passed.cell]
         return sum(before != after for before, after in pairwise(workers))
 
     assert max(switches(run) for run in alone) == 1
@@ -206,7 +207,7 @@ def test_a_killed_worker_runs_no_finally_and_flushes_nothing():
     with scratch() as folder:
         world = world_in(folder)
         world.tape = Tape(KillAt(world, "os.mkdir"))
-        world.budget = ONE_KILL
+        world.faults = ONE_KILL
 
         def program(_worker):
             with (folder / "buffered").open("w") as file:
@@ -249,7 +250,7 @@ def test_no_single_io_error_breaks_the_file_queue(fault):
     """Whatever call fails, once, the file queue keeps its promises; the error strikes claims and acks."""
     runs = swept(TWO_WORKERS, "file", fault)
 
-    struck = {operation for run in runs for name, _, operation, _ in run.faults if name == fault}
+    struck = {struck.operation for run in runs for struck in run.faults if struck.fault == fault}
     told = {str(operation.error) for run in runs for operation in run.history.operations}
     assert {"claim", "ack"} <= struck
     assert any(os.strerror(getattr(errno, fault)) in error for error in told)
@@ -304,7 +305,7 @@ class ByTurns:
 
     def choose(self, _kind, options):
         """Return the second option that runs a worker."""
-        return 1 if options[1].startswith("run ") else 0
+        return 1 if len(options) > 1 and options[1].startswith("run ") else 0
 
 
 def test_a_function_bound_before_is_a_point_too():
@@ -315,7 +316,9 @@ def test_a_function_bound_before_is_a_point_too():
         world.add("w1", lambda _worker: rename(folder / "old", folder / "new"))  # noqa: PTH104 - the point
         world.run()
 
-        assert [(point.call, point.detail) for _, point in world.trace] == [("os.rename", "old -> new")]
+        assert [(point.call, point.detail) for point in (passed.point for passed in world.trace)] == [
+            ("os.rename", "old -> new")
+        ]
 
 
 def test_time_and_chance_are_the_worlds():
@@ -397,7 +400,7 @@ def test_all_schedules_are_enumerated_once():
             world.add("w1", program)
             world.add("w2", program)
             world.run()
-            orders.append(tuple(worker for worker, _ in world.trace))
+            orders.append(tuple(passed.worker for passed in world.trace))
 
     assert len(set(orders)) == 6
 
@@ -531,11 +534,11 @@ def test_time_in_sql_is_the_workers():
 
 
 class SecondChoice:
-    """Always takes the second option."""
+    """Takes the second option where there is one."""
 
-    def choose(self, _kind, _options):
-        """Return 1."""
-        return 1
+    def choose(self, _kind, options):
+        """Return 1, or 0 where there is no choice."""
+        return min(1, len(options) - 1)
 
 
 @pytest.mark.parametrize(("strategy", "order"), [(PLAIN, ["a", "b"]), (SecondChoice(), ["b", "a"])])

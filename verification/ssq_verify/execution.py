@@ -89,6 +89,9 @@ class Execution:
                 self._advance(step.seconds)
             case StepKind.CLOCK:
                 self._set_clock(step.worker, step.seconds)
+            case StepKind.OPEN:
+                self._drop(step.worker)
+                self.open(step.worker)
             case StepKind.CRASH:
                 self._crash(step.worker)
             case StepKind.ENQUEUE | StepKind.REQUEUE:
@@ -164,10 +167,12 @@ class Execution:
     def _crash(self, worker: str) -> None:
         # The handle is dropped, not closed: a dead process releases nothing by itself, and the host takes
         # back its open files, as Python does here.
-        if worker in self._handles:
-            with _unclosed_allowed():
-                del self._handles[worker]
+        if self._drop(worker):
             self._recorder.record(worker, EventType.INFO, "crash")
+
+    def _drop(self, worker: str) -> bool:
+        with _unclosed_allowed():
+            return self._handles.pop(worker, None) is not None
 
     def _enqueue(self, step: Step) -> None:
         queue = self.open(step.worker)

@@ -88,8 +88,18 @@ class CanonicalRecorder(Recorder):
 class RecordingQueue:
     """Any queue, recorded: calls go through unchanged, answers and errors come back as they are."""
 
-    def __init__(self, queue: Any, recorder: Recorder, worker: str, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        queue: Any,
+        recorder: Recorder,
+        worker: str,
+        *,
+        clock: Clock = utc_now,
+        on_return: Callable[[str], None] | None = None,
+    ) -> None:
         self.inner = queue
+        self._on_return = on_return
+        """Told of each operation that comes back, before its answer is written down."""
         self.takes_payload = takes_payload(queue)
         self._recorder = recorder
         self._worker = worker
@@ -151,13 +161,16 @@ class RecordingQueue:
         self._record(EventType.INVOKE, f, **about)
         about.pop("value", None)
         try:
-            return operation()
+            answer = operation()
+            if self._on_return is not None:
+                self._on_return(f)
         except DEFINITE_ERRORS as error:
             self._record(EventType.FAIL, f, value=self._recorder.error_text(error), **about)
             raise
         except Exception as error:
             self._record(EventType.INFO, f, value=self._recorder.error_text(error), **about)
             raise
+        return answer
 
     def _record(self, type_: EventType, f: str, **fields: Any) -> None:
         self._recorder.record(self._worker, type_, f, clock=self._clock, **fields)

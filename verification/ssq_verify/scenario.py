@@ -5,6 +5,7 @@ rest still runs: a step whose claim was never made does nothing.
 """
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -28,6 +29,8 @@ class StepKind(StrEnum):
     """Let time pass for everybody."""
     CLOCK = "clock"
     """Set one worker's clock to an offset from the true time."""
+    OPEN = "open"
+    """The worker opens a new handle on the queue; in a simulation it meets what others are doing."""
     CRASH = "crash"
     """The worker dies between two operations; its claims stay. The next step in its name is a new process."""
 
@@ -43,6 +46,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """claim: the name that later steps use for what it returned. ack, release, extend: which claim."""
     seconds: float = 0.0
     """advance: how long. clock: the offset."""
+    rate: float = 1.0
+    """clock, in a simulation: how fast it goes."""
+    zone: str = ""
+    """clock, in a simulation: the worker's time zone, as TZ names it."""
     payload: str = ""
     """enqueue: the payload's text."""
 
@@ -66,8 +73,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many faults may strike in a simulated run; where they do is the schedule's choice."""
+
+    kills: int = 0
+    """A worker dies inside an operation."""
+    errors: int = 0
+    """A system call fails: no space, an input/output error, too many open files."""
+    pauses: int = 0
+    """A worker stands still inside an operation while time goes on."""
+    pause_seconds: tuple[float, ...] = ()
+    """For how long, at choice."""
+    power_losses: int = 0
+    """All workers die, and of what was not synced a legal part is undone."""
+    disk: Literal["ordered", "posix"] = "ordered"
+    """What the file system keeps: see `simulation.disk`."""
+
+
+NO_FAULTS = Faults()
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """A whole run but for the queue; after the last step, faults stop and the queue is drained."""
 
     settings: Settings = Settings()
     steps: tuple[Step, ...] = ()
+    faults: Faults = NO_FAULTS
+    """In a simulation; workers one after the other have only the faults that are steps."""

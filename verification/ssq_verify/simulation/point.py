@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+RETURN = "return"
+"""The point between an operation's last effect and its answer: unseen by others, and a crash may strike."""
+
 
 class Point(NamedTuple):
     """One thing that a worker is about to do; two points commute unless they touch the same thing."""

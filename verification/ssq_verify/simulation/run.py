@@ -1,28 +1,40 @@
 """What happens when workers do a scenario's steps at the same time? One simulated run, tape to history.
 
-First `setup` prepares the queue alone; then all other workers do their own steps concurrently, as the tape
-lets them; then the faults end, and a fresh worker drains the queue (safety phase, then liveness).
+First `setup` prepares the queue alone, and the other workers open it, one after the other; then these do
+their steps concurrently, as the tape lets them; then the faults end, and a fresh worker drains the queue
+(safety phase, then liveness).
 """
 
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
 from ssq_verify.execution import DRAIN_WORKER
 from ssq_verify.history import EventType, Header, History, Terms
-from ssq_verify.recording import CanonicalRecorder, RecordingQueue
-from ssq_verify.scenario import Scenario, Step, StepKind
+from ssq_verify.recording import CanonicalRecorder
+from ssq_verify.scenario import NO_FAULTS, Scenario
 from ssq_verify.simulation import interposition
-from ssq_verify.simulation.point import NotSimulatable, Point
-from ssq_verify.simulation.tape import Strategy, Tape
-from ssq_verify.simulation.world import NO_FAULTS, Budget, Worker, World
-from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
+from ssq_verify.simulation.disk import Disk, Model
+from ssq_verify.simulation.point import Point
+from ssq_verify.simulation.process import Process, Shared
+from ssq_verify.simulation.tape import Deviation, Strategy, Tape, Untold
+from ssq_verify.simulation.world import KILL, POWER_LOSS, RESUME, Passed, State, Worker, World
+from ssq_verify.subject import Subject
 
 SETUP_WORKER = "setup"
-EMPTY_POLLS_AT_END = 2
-DRAIN_POLLS_MAX = 50
+
+
+class Struck(NamedTuple):
+    """A fault that struck, and where."""
+
+    fault: str
+    worker: str
+    operation: str
+    """The operation that the worker was in, "" between two."""
+    point: Point
+    cell: int
+    """How many cells the tape had: the last of them chose the fault."""
 
 
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,184 +42,114 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
 
     history: History
     tape: tuple[int, ...]
-    trace: tuple[tuple[str, Point], ...]
-    faults: tuple[tuple[str, str, str, str], ...]
-    """Fault, worker, the operation that it was in, the point it stood at."""
+    """All choices of the concurrent phase; what comes after the last that is not 0 is left out."""
+    owners: tuple[int, ...]
+    """For each cell the step of the scenario that was at work, -1 for none."""
+    deviations: tuple[Deviation, ...]
+    trace: tuple[Passed, ...]
+    faults: tuple[Struck, ...]
+    deadlocked: tuple[str, ...]
+    """Workers that waited for each other when nothing could move."""
 
 
 def simulate(
-    scenario: Scenario,
-    subject: Subject,
-    strategy: Strategy,
-    workdir: Path,
-    *,
-    budget: Budget = NO_FAULTS,
-    run: int = 0,
+    scenario: Scenario, subject: Subject, strategy: Strategy, workdir: Path, *, run: int = 0
 ) -> Simulated:
     """Run the scenario on the subject's unmodified code. Raises `SubjectFailed`, `NotSimulatable`."""
     interposition.install()
-    return _Simulation(scenario, subject, strategy, workdir, budget, run).run()
+    return _Simulation(scenario, subject, strategy, workdir, run).run()
 
 
 class _Simulation:
-    def __init__(  # noqa: PLR0917 - what `simulate` was given
-        self,
-        scenario: Scenario,
-        subject: Subject,
-        strategy: Strategy,
-        workdir: Path,
-        budget: Budget,
-        run: int,
+    def __init__(
+        self, scenario: Scenario, subject: Subject, strategy: Strategy, workdir: Path, run: int
     ) -> None:
         self._scenario = scenario
-        self._subject = subject
-        self._workdir = workdir
-        self._budget = budget
         self._tape = Tape(strategy)
-        self._world = World(self._tape, str(workdir))
+        self._world = World(Untold(), str(workdir))
         self._world.on_fault = self._struck
-        self._recorder = CanonicalRecorder(true_time_ns=self._world.time.tick, workdir=str(workdir), run=run)
-        self._claims: dict[str, Any] = {}
-        self._handles: dict[str, RecordingQueue] = {}
-        self._acting: dict[str, str] = {}
-        self._faults: list[tuple[str, str, str, str]] = []
-        self._terms: Terms | None = None
+        recorder = CanonicalRecorder(true_time_ns=self._world.time.tick, workdir=str(workdir), run=run)
+        self._world.events = recorder.events.__len__
+        self._shared = Shared(
+            world=self._world,
+            subject=subject,
+            settings=scenario.settings,
+            workdir=workdir,
+            recorder=recorder,
+            has_struck=lambda worker: any(fault.worker == worker for fault in self._faults),
+        )
+        self._faults: list[Struck] = []
 
     def run(self) -> Simulated:
         try:
             return self._run()
         finally:
             self._world.close()
+            if self._world.disk is not None:
+                self._world.disk.close()
 
     def _run(self) -> Simulated:
-        self._phase([SETUP_WORKER], NO_FAULTS)
-        workers = list(
-            dict.fromkeys(step.worker for step in self._scenario.steps if step.worker != SETUP_WORKER)
-        )
-        self._phase(workers, self._budget)
-        self._world.budget = NO_FAULTS
-        self._drain()
-        header = Header(subject=self._subject.reference, terms=self._terms or Terms())
+        world, shared = self._world, self._shared
+        if self._scenario.faults.power_losses:
+            world.power_model = Model(self._scenario.faults.disk)
+            world.disk = Disk(shared.workdir)
+        self._begin()
+        shared.is_concurrent = True
+        world.tape, world.faults = self._tape, self._scenario.faults
+        deadlocked = self._run_world()
+        world.tape, world.faults = Untold(), NO_FAULTS
+        shared.recorder.record(DRAIN_WORKER, EventType.INFO, "heal")
+        drain = world.add(DRAIN_WORKER, Process(shared, DRAIN_WORKER).drain)
+        self._run_world()
+        if drain.state is State.WAITING:
+            waits = f"{DRAIN_WORKER} waits for a lock that nobody will free"
+            shared.recorder.record(DRAIN_WORKER, EventType.INFO, "drain-cut", value=waits)
+        return self._outcome(deadlocked)
+
+    def _outcome(self, deadlocked: tuple[str, ...]) -> Simulated:
+        shared, tape = self._shared, self._tape
+        header = Header(subject=shared.subject.reference, terms=shared.terms or Terms())
+        length = tape.deviations[-1].cell + 1 if tape.deviations else 0
         return Simulated(
-            history=History(header=header, events=tuple(self._recorder.events)),
-            tape=tuple(self._tape.cells),
+            history=History(header=header, events=tuple(shared.recorder.events)),
+            tape=tuple(tape.cells[:length]),
+            owners=tuple(tape.owners[:length]),
+            deviations=tuple(tape.deviations),
             trace=tuple(self._world.trace),
             faults=tuple(self._faults),
+            deadlocked=deadlocked,
         )
 
-    def _phase(self, workers: list[str], budget: Budget) -> None:
-        for name in workers:
-            steps = [step for step in self._scenario.steps if step.worker == name]
-            self._world.add(name, partial(self._work, steps))
-        self._world.budget = budget
-        self._run_world()
+    def _begin(self) -> None:
+        """Let `setup` do its steps, then each of the others open the queue, one after the other."""
+        numbered = list(enumerate(self._scenario.steps))
+        names = {step.worker for _, step in numbered}
+        for name in sorted(names, key=lambda name: (name != SETUP_WORKER, name)):
+            steps = tuple((place, step) for place, step in numbered if step.worker == name)
+            process = Process(self._shared, name, steps)
+            self._world.add(name, process.prepare if name == SETUP_WORKER else process.work)
+            self._run_world()
 
-    def _run_world(self) -> None:
+    def _run_world(self) -> tuple[str, ...]:
+        """Let the workers run until nothing moves; return who waits for what will never come."""
         self._world.run()
         for worker in self._world.workers:
             if worker.failure is not None:
                 raise worker.failure
-
-    def _work(self, steps: list[Step], worker: Worker) -> None:
-        try:
-            queue = self._opened(worker)
-        except SubjectFailed:
-            # A process that could not start because of what struck it is one of the world's, no bad subject.
-            if any(struck == worker.name for _, struck, _, _ in self._faults):
-                return
-            raise
-        for step in steps:
-            self._perform(worker, queue, step)
-
-    def _perform(self, worker: Worker, queue: RecordingQueue, step: Step) -> None:
-        if step.do is StepKind.ADVANCE:
-            worker.sleep(step.seconds)
-        elif step.do is StepKind.CLOCK:
-            worker.clock.offset_seconds = step.seconds
-            self._recorder.record(
-                worker.name, EventType.INFO, "clock", clock=worker.clock, value=repr(step.seconds)
-            )
-        elif step.do is StepKind.ENQUEUE:
-            self._ask(worker, queue, "enqueue", step.job, payload=step.payload.encode())
-        elif step.do is StepKind.CLAIM:
-            claim = self._ask(worker, queue, "claim", worker_id=worker.name)
-            if claim is not None and step.claim is not None:
-                self._claims[step.claim] = claim
-        elif (claim := self._claims.get(step.claim or "")) is not None:
-            self._ask(worker, queue, step.do.value, claim=claim)
-
-    def _ask(self, worker: Worker, queue: RecordingQueue, operation: str, *args: Any, **kwargs: Any) -> Any:
-        self._acting[worker.name] = operation
-        try:
-            return getattr(queue, operation)(*args, **kwargs)
-        except (SubjectFailed, NotSimulatable):
-            raise
-        except Exception:  # noqa: BLE001 - anybody's code; what it raised is in the history
-            return None
-        finally:
-            self._acting.pop(worker.name, None)
-
-    def _opened(self, worker: Worker) -> RecordingQueue:
-        settings = self._scenario.settings
-        policy = Policy(
-            lease_ttl_seconds=settings.lease_ttl_seconds,
-            retry=settings.retry,
-            max_clock_skew_seconds=settings.max_clock_skew_seconds,
-            clock=worker.clock,
-        )
-        try:
-            queue = self._subject.factory(self._workdir, policy)
-        except NotSimulatable:
-            raise
-        except Exception as error:
-            raise SubjectFailed(
-                f"{self._subject.reference}: opening it raised {type(error).__name__}: {error}"
-            ) from error
-        self._terms = self._terms or terms(self._subject.promises, policy, queue)
-        self._recorder.record(worker.name, EventType.INFO, "open", clock=worker.clock)
-        return RecordingQueue(queue, self._recorder, worker.name, clock=worker.clock)
+        return tuple(worker.name for worker in self._world.deadlocked)
 
     def _struck(self, fault: str, worker: Worker) -> None:
-        point = worker.point
+        point, shared = worker.point, self._shared
         assert point is not None
-        self._faults.append(
-            (fault, worker.name, self._acting.get(worker.name, ""), f"{point.call} {point.detail}")
-        )
-        if fault == "kill":
-            self._recorder.record(worker.name, EventType.INFO, "crash", value=f"{point.call} {point.detail}")
+        if fault == RESUME:
+            shared.recorder.record(worker.name, EventType.INFO, "resume")
+            return
+        operation = shared.acting.get(worker.name, "")
+        self._faults.append(Struck(fault, worker.name, operation, point, len(self._tape.cells)))
+        f = {KILL: "crash", POWER_LOSS: "power-loss"}.get(fault)
+        if f is not None:
+            shared.recorder.record(worker.name, EventType.INFO, f, value=f"{point.call} {point.detail}")
+        elif fault.startswith("pause "):
+            shared.recorder.record(worker.name, EventType.INFO, "pause", value=fault.removeprefix("pause "))
         else:
-            self._recorder.record(worker.name, EventType.INFO, "io-error", value=fault)
-
-    def _drain(self) -> None:
-        self._recorder.record(DRAIN_WORKER, EventType.INFO, "heal")
-        self._world.add(DRAIN_WORKER, self._drain_all)
-        self._run_world()
-
-    def _drain_all(self, worker: Worker) -> None:
-        settings = self._scenario.settings
-        patience = (
-            max(settings.lease_ttl_seconds, settings.backoff_max_seconds)
-            + 2 * settings.max_clock_skew_seconds
-            + 1
-        )
-        queue = self._opened(worker)
-        empty = 0
-        for _ in range(DRAIN_POLLS_MAX):
-            claim = self._ask(worker, queue, "claim", worker_id=worker.name)
-            if claim is not None:
-                self._ask(worker, queue, "ack", claim=claim)
-                empty = 0
-            elif empty == EMPTY_POLLS_AT_END:
-                break
-            else:
-                empty += 1
-                worker.sleep(patience)
-        dead = queue.inner.dead() if self._terms is not None and self._terms.dead_letters else []
-        for job in dead:
-            self._recorder.record(
-                worker.name, EventType.INFO, "dead", job_id=job.job_id, attempt=job.attempts
-            )
-        f, value = (
-            ("drained", None) if empty == EMPTY_POLLS_AT_END else ("drain-cut", f"{DRAIN_POLLS_MAX} polls")
-        )
-        self._recorder.record(worker.name, EventType.INFO, f, value=value)
+            shared.recorder.record(worker.name, EventType.INFO, "io-error", value=fault)

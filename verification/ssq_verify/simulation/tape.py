@@ -6,34 +6,59 @@ tape is a plainer run, so one shrinker minimises everything.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Deviation(NamedTuple):
+    """An answer that was not the plainest."""
+
+    cell: int
+    """Its place on the tape."""
+    kind: str
+    chosen: str
+    """The option, in words."""
 
 
 class Strategy(Protocol):
     """Answers the choices of one run after another."""
 
     def choose(self, kind: str, options: Sequence[str]) -> int:
-        """Return the index of one option; 0 is the plainest."""
+        """Return the index of one option; 0 is the plainest. A single option is asked about, too."""
         ...
 
 
 class Tape:
-    """Records the answers of a strategy; a choice with a single option is no choice and leaves no mark."""
+    """Records the answers of a strategy, and for each the step of the scenario that it belongs to."""
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
         self.cells: list[int] = []
-        self.kinds: list[str] = []
+        self.owners: list[int] = []
+        self.deviations: list[Deviation] = []
+        self.owner = -1
+        """The step that is at work; -1 between steps."""
 
     def choose(self, kind: str, options: Sequence[str]) -> int:
         """Return the strategy's answer and keep it."""
-        if len(options) <= 1:
-            return 0
         answer = self._strategy.choose(kind, options)
         assert 0 <= answer < len(options), (kind, options, answer)
+        if answer:
+            self.deviations.append(Deviation(len(self.cells), kind, options[answer]))
         self.cells.append(answer)
-        self.kinds.append(kind)
+        self.owners.append(self.owner)
         return answer
+
+
+class Untold:
+    """A strategy that is always plain, on a tape that stays empty: for what goes on alone."""
+
+    def __init__(self) -> None:
+        self.cells: list[int] = []
+        self.owner = -1
+
+    def choose(self, _kind: str, _options: Sequence[str]) -> int:
+        """Return the plainest answer."""
+        return 0
 
 
 class Replay:

@@ -13,16 +13,22 @@ from random import Random
 from typing import Any, NamedTuple
 
 import greenlet
+from msgspec.structs import replace
 
+from ssq_verify.scenario import NO_FAULTS
 from ssq_verify.simulation.clock import VirtualTime, WorkerClock
+from ssq_verify.simulation.disk import Disk, Model
 from ssq_verify.simulation.locks import LockTable
-from ssq_verify.simulation.point import Killed, Point
-from ssq_verify.simulation.tape import Tape
+from ssq_verify.simulation.point import RETURN, Killed, Point
+from ssq_verify.simulation.tape import Tape, Untold
 
 POINTS_MAX = 20_000
 """A run that passes more points than this does not end by itself."""
 
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EMFILE": errno.EMFILE}
+
+
+KILL, POWER_LOSS, PAUSE, RESUME = "kill", "power loss", "pause ", "resume"
 
 
 class State(StrEnum):
@@ -41,14 +47,18 @@ class Wait(NamedTuple):
     until_ns: int | None
 
 
-class Budget(NamedTuple):
-    """How many faults may still strike in a run."""
+class Passed(NamedTuple):
+    """A point that a worker passed."""
 
-    kills: int = 0
-    errors: int = 0
+    worker: str
+    point: Point
+    event: int
+    """How many events the history had by then."""
+    cell: int
+    """How many cells the tape had, the last of them let the worker go on; 0 if what is done alone."""
 
 
-NO_FAULTS = Budget()
+SYNCS = frozenset({"os.fsync", "os.fdatasync"})
 
 
 class Worker(greenlet.greenlet):
@@ -68,6 +78,8 @@ class Worker(greenlet.greenlet):
         """How deep in a real call: what that call does itself is no point of its own."""
         self.files: dict[int, tuple[int, str]] = {}
         """Its open files within the working folder: descriptor -> inode and path."""
+        self.step = -1
+        """Which step of the scenario it is at."""
         self.connections: list[Any] = []
         """Its SQLite connections; a dead process's transaction is rolled back."""
         self.failure: Exception | None = None
@@ -143,18 +155,24 @@ class Worker(greenlet.greenlet):
 class World:
     """Workers, one true clock, and the tape that chooses; made in the greenlet that is the scheduler."""
 
-    def __init__(self, tape: Tape, root: str, *, seed: int = 0) -> None:
+    def __init__(self, tape: Tape | Untold, root: str, *, seed: int = 0) -> None:
         self.tape = tape
+        self.power_model = Model.ORDERED
         self.seed = seed
         self.time = VirtualTime()
         self.hub = greenlet.getcurrent()
         self.workers: list[Worker] = []
-        self.budget = NO_FAULTS
-        self.trace: list[tuple[str, Point]] = []
+        self.faults = NO_FAULTS
+        """Those that may still strike."""
+        self.trace: list[Passed] = []
+        self.disk: Disk | None = None
+        """Follows the working folder if the power may fail."""
+        self.events: Callable[[], int] = lambda: 0
         self.deadlocked: tuple[Worker, ...] = ()
         self.locks = LockTable()
         self.root = root
         self.on_fault: Callable[[str, Worker], None] = lambda _fault, _worker: None
+        """Told of each fault as it strikes, and when a pause is over."""
         self._last: Worker | None = None
         self._inodes: dict[int, int] = {}
 
@@ -237,32 +255,73 @@ class World:
 
     def _faults(self, worker: Worker) -> list[str]:
         """Return what could strike the running worker at its point."""
-        if worker is not self._last or worker.point is None:
+        point, left = worker.point, self.faults
+        if left is NO_FAULTS or worker is not self._last or point is None:
             return []
-        faults = ["kill"] * (self.budget.kills > 0)
-        if self.budget.errors > 0 and worker.point.may_fail:
+        # What a crash leaves before an operation without effect, it leaves before the next one, too.
+        is_end = bool(point.writes) or point.call == RETURN
+        faults = [KILL] * (left.kills > 0 and is_end)
+        faults += [POWER_LOSS] * (left.power_losses > 0 and is_end)
+        if left.errors > 0 and point.may_fail:
             faults += ERRORS
+        if left.pauses > 0:
+            faults += [f"{PAUSE}{seconds} s" for seconds in left.pause_seconds]
         return faults
 
     def _strike(self, fault: str, worker: Worker) -> None:
         self.on_fault(fault, worker)
-        if fault == "kill":
-            self.budget = self.budget._replace(kills=self.budget.kills - 1)
+        if fault == KILL:
+            self.faults = replace(self.faults, kills=self.faults.kills - 1)
             worker.die()
-        else:
-            self.budget = self.budget._replace(errors=self.budget.errors - 1)
+        elif fault == POWER_LOSS:
+            self.faults = NO_FAULTS
+            self._lose_power()
+        elif fault in ERRORS:
+            self.faults = replace(self.faults, errors=self.faults.errors - 1)
             self._resume(worker, OSError(ERRORS[fault], os.strerror(ERRORS[fault])))
+        else:
+            self.faults = replace(self.faults, pauses=self.faults.pauses - 1)
+            self._pause(worker, float(fault.removeprefix(PAUSE).removesuffix(" s")))
+
+    def _pause(self, worker: Worker, seconds: float) -> None:
+        """Let time go on for all, and then whoever else can run before the worker that stood still."""
+        self.time.move_to(self.time.now_ns + round(seconds * 1e9))
+        self.on_fault(RESUME, worker)
+        self._last = None
+        self.workers.remove(worker)
+        self.workers.append(worker)
+
+    def _lose_power(self) -> None:
+        """Let all die at once, and undo a legal part of what was not synced."""
+        assert self.disk is not None
+        for worker in self.workers:
+            if worker.state in {State.READY, State.WAITING}:
+                worker.die()
+        self.disk.restore(self.disk.lose(Model(self.power_model), self.tape.choose))
 
     def _resume(self, worker: Worker, error: OSError | None) -> None:
-        if worker.point is not None:
-            self.trace.append((worker.name, worker.point))
+        point = worker.point
+        if point is not None:
+            self.trace.append(Passed(worker.name, point, self.events(), len(self.tape.cells)))
             if len(self.trace) > POINTS_MAX:
                 raise RuntimeError(f"{worker.name} passed {POINTS_MAX} points; its program does not end")
         self._last = worker
+        self.tape.owner = worker.step
         worker.state = State.READY
         worker.switch(error)
+        if self.disk is not None and point is not None:
+            self._follow(self.disk, point)
         if worker.state is State.DONE:
             worker.leave()
+
+    def _follow(self, disk: Disk, point: Point) -> None:
+        """Tell the disk what was done at a point."""
+        if point.call not in SYNCS:
+            if point.writes:
+                disk.changed()
+            return
+        (name,) = point.writes
+        disk.synced(next(inode for inode, known in self._inodes.items() if name == f"file:{known}"))
 
 
 def current() -> Worker | None:

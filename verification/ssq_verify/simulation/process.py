@@ -1,0 +1,211 @@
+"""What does one simulated worker do? It opens the queue and performs its steps as a process would."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Never
+
+from ssq_verify.history import EventType, Terms
+from ssq_verify.recording import CanonicalRecorder, RecordingQueue
+from ssq_verify.scenario import Settings, Step, StepKind
+from ssq_verify.simulation.point import RETURN, Killed, NotSimulatable, Point
+from ssq_verify.simulation.world import State, Worker, World
+from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
+
+EMPTY_POLLS_AT_END = 3
+"""The first after the last job, and two more, each after all leases and back-offs have had their time."""
+DRAIN_POLLS_MAX = 60
+
+Steps = tuple[tuple[int, Step], ...]
+"""Each with its place in the scenario."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Shared:
+    """What the workers of one run have in common."""
+
+    world: World
+    subject: Subject
+    settings: Settings
+    workdir: Path
+    recorder: CanonicalRecorder
+    has_struck: Callable[[str], bool]
+    """Whether a fault befell this worker."""
+    is_concurrent: bool = False
+    terms: Terms | None = None
+    acting: dict[str, str] = field(default_factory=dict)
+    """The operation that each worker is in."""
+    claims: dict[str, Any] = field(default_factory=dict)
+    """By the names that the scenario gives them."""
+    live: set[str] = field(default_factory=set)
+    """Jobs that may be in the queue."""
+    offset_max: float = 0.0
+    """How wrong a clock ever was, in seconds."""
+
+
+class Process:
+    """One worker's life, to its end or to its death between two operations."""
+
+    def __init__(self, shared: Shared, name: str, steps: Steps = ()) -> None:
+        self._shared = shared
+        self._name = name
+        self._steps = steps
+        self._queue: RecordingQueue | None = None
+
+    def prepare(self, worker: Worker) -> None:
+        """Do the steps alone, before the others begin."""
+        self._perform_all(worker)
+
+    def work(self, worker: Worker) -> None:
+        """Open the queue before the others begin, unless the first step is to open it among them."""
+        if self._steps[0][1].do is not StepKind.OPEN:
+            self._open(worker)
+        worker.wait(lambda: self._shared.is_concurrent)
+        self._perform_all(worker)
+
+    def restart(self, worker: Worker) -> None:
+        """Go on as a new process on the same host."""
+        self._perform_all(worker)
+
+    def drain(self, worker: Worker) -> None:
+        """Handle all there is until nothing comes any more."""
+        if not self._open(worker):
+            return
+        limit = self._emptied(worker)
+        try:
+            dead = self._opened.inner.dead() if self._terms.dead_letters else []
+        except Exception as error:  # noqa: BLE001 - anybody's code
+            dead, limit = [], f"dead() raised {self._shared.recorder.error_text(error)}"
+        self._record(worker, "drained" if limit is None else "drain-cut", value=limit)
+        for job in dead:
+            attempts = getattr(job, "attempts", None)
+            self._record(worker, "dead", job_id=job.job_id, attempt=attempts)
+
+    @property
+    def _opened(self) -> RecordingQueue:
+        assert self._queue is not None
+        return self._queue
+
+    @property
+    def _terms(self) -> Terms:
+        assert self._shared.terms is not None
+        return self._shared.terms
+
+    def _perform_all(self, worker: Worker) -> None:
+        for number, (place, step) in enumerate(self._steps):
+            worker.step = self._shared.world.tape.owner = place
+            if step.do is StepKind.CRASH:
+                self._crash(worker, self._steps[number + 1 :])
+            elif step.do is StepKind.OPEN:
+                self._queue = None
+                self._open(worker)
+            elif step.do is StepKind.ADVANCE:
+                worker.sleep(step.seconds)
+            elif step.do is StepKind.CLOCK:
+                self._set_clock(worker, step)
+            elif self._queue is not None or self._open(worker):
+                self._operate(worker, step)
+
+    def _crash(self, worker: Worker, rest: Steps) -> Never:
+        self._record(worker, "crash")
+        worker.die()
+        if rest:
+            successor = self._shared.world.add(self._name, Process(self._shared, self._name, rest).restart)
+            successor.clock = worker.clock
+        raise Killed
+
+    def _set_clock(self, worker: Worker, step: Step) -> None:
+        worker.clock.offset_seconds, worker.clock.rate = step.seconds, step.rate
+        self._shared.offset_max = max(self._shared.offset_max, abs(step.seconds))
+        self._record(worker, "clock", value=repr(step.seconds))
+
+    def _operate(self, worker: Worker, step: Step) -> None:
+        claim = self._shared.claims.get(step.claim or "")
+        if step.do is StepKind.ENQUEUE:
+            self._enqueue(worker, step)
+        elif step.do is StepKind.REQUEUE:
+            if callable(getattr(self._opened.inner, "requeue_dead", None)):
+                self._ask(worker, "requeue_dead", step.job)
+        elif step.do is StepKind.CLAIM:
+            claim = self._ask(worker, "claim", worker_id=self._name)
+            if claim is not None and step.claim is not None:
+                self._shared.claims[step.claim] = claim
+        elif claim is not None and (step.do is not StepKind.EXTEND or self._terms.extend):
+            self._use(worker, step, claim)
+
+    def _enqueue(self, worker: Worker, step: Step) -> None:
+        assert step.job is not None
+        if self._terms.idempotent_enqueue or step.job not in self._shared.live:
+            self._shared.live.add(step.job)
+            self._ask(worker, "enqueue", step.job, payload=step.payload.encode())
+
+    def _use(self, worker: Worker, step: Step, claim: Any) -> None:
+        answer = self._ask(worker, step.do.value, claim=claim)
+        if step.do is StepKind.EXTEND and answer is not None and step.claim is not None:
+            self._shared.claims[step.claim] = answer
+        elif step.do is StepKind.ACK and self._shared.recorder.events[-1].type is EventType.OK:
+            self._shared.live.discard(claim.job_id)
+
+    def _ask(self, worker: Worker, operation: str, *args: Any, **kwargs: Any) -> Any:
+        acting = self._shared.acting
+        acting[self._name] = operation
+        try:
+            return getattr(self._opened, operation)(*args, **kwargs)
+        except (SubjectFailed, NotSimulatable):
+            raise
+        except Exception:  # noqa: BLE001 - anybody's code; what it raised is in the history
+            return None
+        finally:
+            if worker.state is not State.DEAD:
+                acting.pop(self._name, None)
+
+    def _open(self, worker: Worker) -> bool:
+        """Open the queue; False if that failed because of a fault, which is no fault of the subject's."""
+        shared, settings = self._shared, self._shared.settings
+        policy = Policy(
+            lease_ttl_seconds=settings.lease_ttl_seconds,
+            retry=settings.retry,
+            max_clock_skew_seconds=settings.max_clock_skew_seconds,
+            clock=worker.clock,
+        )
+        try:
+            queue = shared.subject.factory(shared.workdir, policy)
+            shared.terms = shared.terms or terms(shared.subject.promises, policy, queue)
+        except NotSimulatable:
+            raise
+        except Exception as error:
+            if shared.has_struck(self._name):
+                return False
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            raised = f"opening it for {self._name} raised {told}"
+            raise SubjectFailed(f"{shared.subject.reference}: {raised}") from error
+        self._record(worker, "open")
+        self._queue = RecordingQueue(
+            queue,
+            shared.recorder,
+            self._name,
+            clock=worker.clock,
+            on_return=lambda operation: worker.reach(Point(RETURN, operation)),
+        )
+        return True
+
+    def _emptied(self, worker: Worker) -> str | None:
+        """Claim and ack until polls find nothing, and return None, or the limit that was reached."""
+        settings = self._shared.settings
+        longest = max(settings.lease_ttl_seconds, settings.backoff_max_seconds)
+        patience = longest + 2 * settings.max_clock_skew_seconds + self._shared.offset_max + 1.0
+        empty = 0
+        for _ in range(DRAIN_POLLS_MAX):
+            claim = self._ask(worker, "claim", worker_id=self._name)
+            if claim is not None:
+                self._ask(worker, "ack", claim=claim)
+                empty = 0
+                continue
+            empty = empty + 1 if self._shared.recorder.events[-1].type is EventType.OK else 0
+            if empty == EMPTY_POLLS_AT_END:
+                return None
+            worker.sleep(patience)
+        return f"{DRAIN_POLLS_MAX} polls"
+
+    def _record(self, worker: Worker, f: str, **fields: Any) -> None:
+        self._shared.recorder.record(self._name, EventType.INFO, f, clock=worker.clock, **fields)

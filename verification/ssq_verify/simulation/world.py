@@ -183,7 +183,8 @@ class World:
         text = os.fsdecode(path)
         if not text.startswith("/"):
             text = os.path.abspath(text)  # noqa: PTH100 - links are not followed
-        return text[len(self.root) + 1 :] if text.startswith(self.root + "/") else None
+        inside = text == self.root or text.startswith(self.root + "/")
+        return text[len(self.root) + 1 :] if inside else None
 
     def name_of(self, inode: int) -> str:
         """Return what a file is called in footprints: the same in each run that does the same."""

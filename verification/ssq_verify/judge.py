@@ -6,8 +6,8 @@ import duckdb
 
 from ssq_verify import invariants, linearize
 from ssq_verify.history import History
-from ssq_verify.invariants import INVARIANTS, Invariant
-from ssq_verify.verdict import Finding, Verdict
+from ssq_verify.invariants import INVARIANTS
+from ssq_verify.verdict import Evidence, Finding, Verdict
 
 LINEARIZABLE = "linearizable"
 NOT_VACUOUS = "not-vacuous"
@@ -28,65 +28,91 @@ def judge(
     them can show is vacuous, and says what it needs. A check that crashes gives *unknown*, naming the error.
     Raises `KeyError` for an unknown id in `only`, `InvalidHistory` for what no run can have produced.
     """
+    return tuple(verdict(each, ways=ways) for each in evidence(history, only=only))
+
+
+def evidence(history: History, *, only: Collection[str] | None = None) -> tuple[Evidence, ...]:
+    """Return what a history says of each invariant, in the order of `IDS`. Raises as `judge` does."""
     unknown = set(only or ()) - set(IDS)
     if unknown:
         raise KeyError(f"{min(unknown)}: no such invariant; name some of {', '.join(IDS)}")
     history.validated()
-    return tuple(verdict_on(history, name, ways=ways) for name in IDS if only is None or name in only)
+    return tuple(evidence_on(history, name) for name in IDS if only is None or name in only)
 
 
 def verdict_on(history: History, invariant_id: str, *, ways: tuple[str, ...]) -> Verdict:
     """Return the verdict on one invariant; *unknown* if its check crashes."""
+    return verdict(evidence_on(history, invariant_id), ways=ways)
+
+
+def evidence_on(history: History, invariant_id: str) -> Evidence:
+    """Return what a history says of one invariant; a check that crashes is a limit, too."""
     try:
         if invariant_id == LINEARIZABLE:
-            return linearize.check(history)
+            return linearize.evidence(history)
         if invariant_id == NOT_VACUOUS:
-            return _coverage(history, ways)
-        return _verdict(history, invariants.invariant(invariant_id), ways)
+            return _coverage(history)
+        return _evidence(history, invariant_id)
     except (duckdb.Error, MemoryError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        return Verdict(
-            invariant=invariant_id,
-            verdict=Finding.UNKNOWN,
-            sentence=f"the check itself failed: {type(error).__name__}: {reason}",
-        )
+        limit = f"the check itself failed: {type(error).__name__}: {reason}"
+        return Evidence(invariant=invariant_id, limit=limit)
 
 
-def _verdict(history: History, judged: Invariant, ways: tuple[str, ...]) -> Verdict:
-    if not invariants.offered(history, judged.id):
-        return Verdict(invariant=judged.id, verdict=Finding.NOT_OFFERED, sentence=judged.not_offered)
-    found = invariants.violations(history, judged.id, limit=1)
-    if found:
-        return Verdict(
-            invariant=judged.id, verdict=Finding.VIOLATED, sentence=found[0].sentence, violation=found[0]
-        )
-    limit = invariants.undecided(history, judged.id)
-    if limit is not None:
-        return Verdict(invariant=judged.id, verdict=Finding.UNKNOWN, sentence=limit)
-    seen = invariants.exercised(history, judged.id)
+def verdict(found: Evidence, *, ways: tuple[str, ...]) -> Verdict:
+    """Return what the evidence comes to: violated before unknown before holds; nothing seen is vacuous."""
+    name = found.invariant
+    if not found.is_offered:
+        sentence = invariants.invariant(name).not_offered
+        return Verdict(invariant=name, verdict=Finding.NOT_OFFERED, sentence=sentence)
+    if found.violation is not None:
+        sentence, violation = found.violation.sentence, found.violation
+        return Verdict(invariant=name, verdict=Finding.VIOLATED, sentence=sentence, violation=violation)
+    if found.limit is not None:
+        return Verdict(invariant=name, verdict=Finding.UNKNOWN, sentence=found.limit)
+    if name == LINEARIZABLE:
+        return linearize.verdict(found)
+    if name == NOT_VACUOUS:
+        return _covered(found, ways)
+    stated, seen = invariants.invariant(name), sum(found.seen.values())
     if seen == 0:
-        return Verdict(
-            invariant=judged.id,
-            verdict=Finding.VACUOUS,
-            sentence=judged.vacuous,
-            needs=_needed(judged.needs, ways),
-        )
-    measured = invariants.measured(history, judged.id)
-    sentence = judged.holds.format(exercised=f"{seen:,}", measured=measured)
-    return Verdict(invariant=judged.id, verdict=Finding.HOLDS, sentence=sentence)
+        needs = _needed(stated.needs, ways)
+        return Verdict(invariant=name, verdict=Finding.VACUOUS, sentence=stated.vacuous, needs=needs)
+    sentence = stated.holds.format(exercised=f"{seen:,}", measured=found.most)
+    return Verdict(invariant=name, verdict=Finding.HOLDS, sentence=sentence)
 
 
-def _coverage(history: History, ways: tuple[str, ...]) -> Verdict:
-    stated = invariants.invariant(NOT_VACUOUS)
+def _evidence(history: History, name: str) -> Evidence:
+    if not invariants.offered(history, name):
+        return Evidence(invariant=name, is_offered=False)
+    found = invariants.violations(history, name, limit=1)
+    return Evidence(
+        invariant=name,
+        violation=found[0] if found else None,
+        limit=invariants.undecided(history, name),
+        seen={"": invariants.exercised(history, name)},
+        most=invariants.measured(history, name),
+    )
+
+
+def _coverage(history: History) -> Evidence:
     counts = invariants.counts(history)
-    missing = [what for what, seen, _ in counts if seen == 0]
+    return Evidence(
+        invariant=NOT_VACUOUS,
+        seen={what: seen for what, seen, _ in counts},
+        inside=tuple(what for what, _, inside in counts if inside),
+    )
+
+
+def _covered(found: Evidence, ways: tuple[str, ...]) -> Verdict:
+    stated = invariants.invariant(NOT_VACUOUS)
+    missing = [what for what, seen in found.seen.items() if seen == 0]
     if not missing:
-        measured = ", ".join(f"{what}: {seen:,}" for what, seen, _ in counts)
-        return Verdict(
-            invariant=NOT_VACUOUS, verdict=Finding.HOLDS, sentence=stated.holds.format(measured=measured)
-        )
+        measured = ", ".join(f"{what}: {seen:,}" for what, seen in found.seen.items())
+        sentence = stated.holds.format(measured=measured)
+        return Verdict(invariant=NOT_VACUOUS, verdict=Finding.HOLDS, sentence=sentence)
     # What only concurrency shows is no reproach to a sequential run.
-    reachable = any(seen == 0 and not inside for _, seen, inside in counts)
+    reachable = any(what not in found.inside for what in missing)
     return Verdict(
         invariant=NOT_VACUOUS,
         verdict=Finding.VACUOUS,

@@ -12,7 +12,7 @@ from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation
 from ssq_verify.model import JobState
 from ssq_verify.orders import BudgetSpent, Search, same_but_for_time
 from ssq_verify.pieces import Piece, left_to_durable, pieces
-from ssq_verify.verdict import Finding, Verdict, Violation
+from ssq_verify.verdict import Evidence, Finding, Verdict, Violation
 from ssq_verify.witness import no_order, reuse
 
 INVARIANT = "linearizable"
@@ -24,26 +24,46 @@ BEGINNINGS_MAX = 8
 """At how many places it is tried to leave out earlier incarnations from a witness."""
 
 
+JOBS, OPERATIONS, AFTER_LOSS = "jobs", "operations", "operations after a loss of power"
+
+
 def check(history: History, *, budget: int = BUDGET_STEPS) -> Verdict:
     """Return the verdict on `linearizable`; `budget` is in steps of the model for each job.
 
     Raises `InvalidHistory`.
     """
+    return verdict(evidence(history, budget=budget))
+
+
+def evidence(history: History, *, budget: int = BUDGET_STEPS) -> Evidence:
+    """Return what a history says of `linearizable`. Raises `InvalidHistory`."""
     found: dict[bool | None, list[Piece]] = {True: [], False: [], None: []}
     for piece in pieces(history):
         found[_is_explained(piece, budget)].append(piece)
     accepted, broken, limited = found[True], found[False], found[None]
-    if broken:
-        told = violations_of(history, _smallest(broken, WITNESSES_MAX), budget=budget)
-        shortest = min(told, key=lambda violation: len(violation.witness))
-        return Verdict(
-            invariant=INVARIANT, verdict=Finding.VIOLATED, sentence=shortest.sentence, violation=shortest
-        )
-    if limited:
-        return Verdict(invariant=INVARIANT, verdict=Finding.UNKNOWN, sentence=_limit(limited, budget))
-    if not accepted:
+    told = violations_of(history, _smallest(broken, WITNESSES_MAX), budget=budget)
+    return Evidence(
+        invariant=INVARIANT,
+        violation=min(told, key=lambda violation: len(violation.witness), default=None),
+        limit=_limit(limited, budget) if limited else None,
+        seen={
+            JOBS: len(accepted),
+            OPERATIONS: sum(piece.size for piece in accepted),
+            AFTER_LOSS: left_to_durable(history),
+        },
+    )
+
+
+def verdict(found: Evidence) -> Verdict:
+    """Return what the evidence comes to."""
+    if found.violation is not None:
+        sentence, violation = found.violation.sentence, found.violation
+        return Verdict(invariant=INVARIANT, verdict=Finding.VIOLATED, sentence=sentence, violation=violation)
+    if found.limit is not None:
+        return Verdict(invariant=INVARIANT, verdict=Finding.UNKNOWN, sentence=found.limit)
+    if not found.seen.get(JOBS):
         return Verdict(invariant=INVARIANT, verdict=Finding.VACUOUS, sentence="no operation on any job")
-    return Verdict(invariant=INVARIANT, verdict=Finding.HOLDS, sentence=_holds(history, accepted))
+    return Verdict(invariant=INVARIANT, verdict=Finding.HOLDS, sentence=_holds(found))
 
 
 def violations(
@@ -92,13 +112,10 @@ def _limit(limited: list[Piece], budget: int) -> str:
     )
 
 
-def _holds(history: History, accepted: list[Piece]) -> str:
-    operations = sum(piece.size for piece in accepted)
-    text = (
-        f"{len(accepted):,} jobs, {operations:,} operations, each job's in an order that the contract accepts"
-    )
-    left = left_to_durable(history)
-    return f"{text}; {left:,} operations after a loss of power are left to durable" if left else text
+def _holds(found: Evidence) -> str:
+    jobs, operations, left = (found.seen[what] for what in (JOBS, OPERATIONS, AFTER_LOSS))
+    text = f"{jobs:,} jobs, {operations:,} operations, each job's in an order that the contract accepts"
+    return f"{text}; {left:,} {AFTER_LOSS} are left to durable" if left else text
 
 
 def _reused(piece: Piece) -> list[Operation]:

@@ -1,5 +1,6 @@
 """What the judge says: one verdict for each invariant, and for a violation the few events that show it."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -30,6 +31,41 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
     """What happened, in plain words: job, workers, seconds."""
     witness: tuple[Event, ...]
     """The few events that show it, in order."""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What some runs say of one invariant; evidence from many is put together before a verdict is given."""
+
+    invariant: str
+    is_offered: bool = True
+    violation: Violation | None = None
+    limit: str | None = None
+    """What left it open."""
+    seen: dict[str, int] = {}
+    """In how many situations a violation could have shown, by name where there are several kinds."""
+    inside: tuple[str, ...] = ()
+    """Those of the kinds that take concurrency."""
+    most: int | None = None
+    """The largest of what is measured besides."""
+
+
+def together(evidence: Sequence[Evidence]) -> Evidence:
+    """Put evidence on one invariant together: of violations the one with the shortest witness, the first limit."""
+    seen: dict[str, int] = {}
+    for each in evidence:
+        for what, count in each.seen.items():
+            seen[what] = seen.get(what, 0) + count
+    violations = [each.violation for each in evidence if each.violation is not None]
+    measured = [each.most for each in evidence if each.most is not None]
+    return Evidence(
+        invariant=evidence[0].invariant,
+        is_offered=any(each.is_offered for each in evidence),
+        violation=min(violations, key=lambda violation: len(violation.witness), default=None),
+        limit=next((each.limit for each in evidence if each.limit is not None), None),
+        seen=seen,
+        inside=evidence[0].inside,
+        most=max(measured, default=None),
+    )
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -110,12 +110,15 @@ def offered(history: History, invariant_id: str) -> bool:
 
 def undecided(history: History, invariant_id: str) -> str | None:
     """Return the limit that left the invariant open, if one did."""
-    return _text(history, invariant_id, "undecided")
+    query = invariant(invariant_id).queries.get("undecided")
+    rows = [] if query is None else _TABLES.loaded(history).rows(query)
+    return str(rows[0][0]) if rows else None
 
 
-def measured(history: History, invariant_id: str) -> str | None:
-    """Return what is measured besides, if anything is."""
-    return _text(history, invariant_id, "measured")
+def measured(history: History, invariant_id: str) -> int | None:
+    """Return the largest of what is measured besides, if anything is."""
+    query = invariant(invariant_id).queries.get("measured")
+    return None if query is None else int(_TABLES.loaded(history).rows(query)[0][0])
 
 
 def counts(history: History) -> tuple[tuple[str, int, bool], ...]:
@@ -134,12 +137,6 @@ def invariant(invariant_id: str) -> Invariant:
 def _shown(history: History, witness: list[int | None]) -> tuple[Event, ...]:
     # A query names the events in any order, and leaves a place empty where there was none.
     return tuple(history.events[index] for index in sorted({each for each in witness if each is not None}))
-
-
-def _text(history: History, invariant_id: str, name: str) -> str | None:
-    query = invariant(invariant_id).queries.get(name)
-    rows = [] if query is None else _TABLES.loaded(history).rows(query)
-    return str(rows[0][0]) if rows else None
 
 
 def _read(path: Path) -> Invariant:

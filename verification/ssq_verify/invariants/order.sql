@@ -6,7 +6,8 @@
 -- Usual bug: Names that do not sort by time: a random id, an unpadded number, two clocks.
 -- Offered if: "order" IS NOT NULL
 -- Not offered: the queue promises no order
--- Holds: jobs given out while others waited: {exercised}; {measured}
+-- Holds: jobs given out while others waited: {exercised}; the most older ones that one passed over:
+--   {measured}
 -- Vacuous: no job was given out while another waited
 -- Terms: order=fifo
 -- Broken: w1 enqueue j1; w1 enqueue j2; w2 claim j2#1
@@ -30,4 +31,4 @@ FROM first_claims AS c ASOF JOIN queued AS q ON c.run = q.run AND c.inv_ns > q.s
 WHERE q.latest_until_ns > c.ret_ns
 
 -- name: measured
-SELECT format('the most older ones that one passed over: {}', coalesce(max(displacement), 0)) FROM passed
+SELECT coalesce(max(displacement), 0) FROM passed

@@ -7,7 +7,7 @@ JSON Lines, one header line and then one event a line, so that any program in an
 its specification is `openspec/specs/history/spec.md`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -183,6 +183,20 @@ def paired(events: Iterable[Event]) -> Iterator[Operation]:
             yield _operation(opened, event)
     for opened in open_operations.values():
         yield _operation(opened, None)
+
+
+def joined(histories: Sequence[History]) -> History:
+    """Return one history with all runs, as which they can be judged together: its runs are 0, 1 and so on."""
+    numbers: dict[tuple[int, int], int] = {}
+    events = [
+        (numbers.setdefault((place, event.run), len(numbers)), event)
+        for place, history in enumerate(histories)
+        for event in history.events
+    ]
+    numbered = (
+        msgspec.structs.replace(event, run=run, index=index) for index, (run, event) in enumerate(events)
+    )
+    return History(header=histories[0].header if histories else Header(), events=tuple(numbered))
 
 
 def read(path: Path) -> History:

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from ssq_core.queue import Clock, RetryPolicy, WorkerQueue
 from ssq_verify import subjects
 from ssq_verify.history import Terms
+from ssq_verify.simulation import interposition
 
 SAFE_NAME_LENGTH_MAX = 40
 
@@ -48,6 +49,8 @@ class Promises:
     max_clock_skew_seconds: float | Literal["policy"] | None = "policy"
     order: Literal["fifo", "fifo-relaxed"] | None = "fifo"
     spurious_empty: bool = True
+    processes: Literal["many", "one"] = "many"
+    """How many may have the queue open at once; of one, all workers are that process."""
 
 
 Factory = Callable[[Path, Policy], WorkerQueue]
@@ -62,21 +65,33 @@ class Subject:
     """As it was named: `file`, `package.module:factory`, `path/to/file.py:factory`."""
     factory: Factory
     promises: Promises = Promises()
+    clock: Literal["policy", "system"] = "policy"
+    """Where its time comes from; what reads the system's clock runs only in simulated processes."""
 
 
 class UnknownSubject(Exception):  # noqa: N818 - it names what is unknown
     """A reference that leads to no factory; the message says what to write instead."""
 
 
+class NotInstalled(UnknownSubject):
+    """A subject that comes with an adapter here, and the package itself does not."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is not installed; pip install 'ssq[third-party]'")
+
+
 class SubjectFailed(Exception):  # noqa: N818 - it names what failed
     """The subject can not be used at all: its factory raised, or it answers in a form that is no queue's."""
 
 
-def subject(*, promises: Promises) -> Callable[[F], F]:
-    """Declare what the queue that a factory opens promises."""
+def subject(
+    *, promises: Promises, clock: Literal["policy", "system"] = "policy"
+) -> Callable[[F], F]:
+    """Declare what the queue that a factory opens promises, and which clock it reads."""
 
     def declare(factory: F) -> F:
         factory.ssq_promises = promises  # type: ignore[attr-defined]
+        factory.ssq_clock = clock  # type: ignore[attr-defined]
         return factory
 
     return declare
@@ -94,9 +109,14 @@ def safe_name(reference: str) -> str:
 
 def load(reference: str) -> Subject:
     """Return the subject that a reference names. Raises `UnknownSubject`."""
+    # What binds `os.rename` as it is imported must find what the simulator has put there.
+    interposition.install()
     factory = _factory(reference)
     return Subject(
-        reference=reference, factory=factory, promises=getattr(factory, "ssq_promises", Promises())
+        reference=reference,
+        factory=factory,
+        promises=getattr(factory, "ssq_promises", Promises()),
+        clock=getattr(factory, "ssq_clock", "policy"),
     )
 
 
@@ -155,7 +175,12 @@ def _named(name: str) -> Factory:
         raise UnknownSubject(
             f"{name}: no such subject; name one of {', '.join(names())}, or FILE.py:FUNCTION"
         )
-    module = importlib.import_module(f"{subjects.__name__}.{name.replace('-', '_')}")
+    try:
+        module = importlib.import_module(f"{subjects.__name__}.{name.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("ssq_"):
+            raise
+        raise NotInstalled(name) from error
     return module.open_queue  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from ssq_verify import history as history_module
 from ssq_verify.execution import execute, scratch
 from ssq_verify.failing import WAYS
 from ssq_verify.generation import Effort, generate, keep, replay_kept
-from ssq_verify.history import Header, History
+from ssq_verify.history import History, joined
 from ssq_verify.judge import judge
 from ssq_verify.machine import Example
 from ssq_verify.repro import repro, save, violations
@@ -118,20 +118,6 @@ def verify(
     )
     _write(report, history, out)
     return report
-
-
-def joined(histories: Sequence[History]) -> History:
-    """Return one history with all runs, as which they can be judged together: its runs are 0, 1 and so on."""
-    numbers: dict[tuple[int, int], int] = {}
-    events = [
-        (numbers.setdefault((place, event.run), len(numbers)), event)
-        for place, history in enumerate(histories)
-        for event in history.events
-    ]
-    numbered = (
-        msgspec.structs.replace(event, run=run, index=index) for index, (run, event) in enumerate(events)
-    )
-    return History(header=histories[0].header if histories else Header(), events=tuple(numbered))
 
 
 def _at(phase: str, done: int, total: int) -> Progress:

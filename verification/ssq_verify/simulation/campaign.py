@@ -1,0 +1,133 @@
+"""How hard is a subject tried in simulation? A profile names the searches, and they run side by side."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+
+import msgspec
+
+from ssq_verify.execution import scratch
+from ssq_verify.history import Terms
+from ssq_verify.scenario import Faults, Scenario, Settings, Step, StepKind
+from ssq_verify.simulation.exploring import Explored, Found, Search, explore
+from ssq_verify.simulation.point import NotSimulatable
+from ssq_verify.simulation.pool import Pool
+from ssq_verify.simulation.run import SETUP_WORKER, simulate
+from ssq_verify.simulation.searches import All, Chosen, Prioritised, Sweep
+from ssq_verify.simulation.tape import Replay
+from ssq_verify.subject import Subject
+from ssq_verify.verdict import together
+
+CHUNK = 500
+"""Random schedules in one task."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """How much of each search."""
+
+    random: int
+    priorities: int
+    preemptions: int
+    seconds_max: float
+    """No schedule is begun after this; the counts above are meant to end a run."""
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """What has to be known of a subject before its searches are chosen."""
+
+    terms: Terms = Terms()
+    uses_database: bool = False
+    """SQLite's own files are not followed: what a loss of power leaves of them, stress shows."""
+    points: int = 0
+    """Of the concurrent phase of two workers and two jobs."""
+    not_simulatable: str | None = None
+
+
+def probe(subject: Subject, settings: Settings) -> Probe:
+    """Run a subject once, plainly. Raises `SubjectFailed`."""
+    try:
+        with scratch() as workdir:
+            run = simulate(small(settings, workers=2, jobs=2), subject, Replay(()), workdir)
+    except NotSimulatable as limit:
+        return Probe(not_simulatable=f"{limit.what} at {limit.where}")
+    return Probe(
+        terms=run.history.terms,
+        uses_database=any(passed.point.call == "sqlite" for passed in run.trace),
+        points=sum(passed.cell > 0 for passed in run.trace),
+    )
+
+
+def campaign(
+    pool: Pool,
+    settings: Settings,
+    effort: Effort,
+    *,
+    seed: int,
+    only: Collection[str] | None,
+    deadline: float = inf,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Iterator[Explored]:
+    """Begin all searches, and yield what each came to, in their order. Raises `SubjectFailed`."""
+    found = pool.begin(probe, settings).result()
+    if found.not_simulatable is not None:
+        yield Explored(not_simulatable=found.not_simulatable)
+        return
+    searches = list(planned(found, settings, effort, seed=seed))
+    pending = [pool.begin(explore, search, only=only, deadline=deadline) for search in searches]
+    for done, each in enumerate(pending):
+        progress(done, len(pending))
+        yield each.result()
+
+
+def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> Iterator[Search]:
+    """Yield the searches of an effort, those that find most first."""
+    race, pair = small(settings, workers=2, jobs=1), small(settings, workers=2, jobs=2)
+    yield Sweep(title="one crash", scenarios=(race, pair), faults=Faults(kills=1), fault="kill")
+    yield All(title="2 workers x 1 job", scenario=race, deviations_max=effort.preemptions)
+    if found.terms.durability == "power-loss" and not found.uses_database:
+        for disk in ("ordered", "posix"):
+            faults = Faults(power_losses=1, disk=disk)
+            yield Sweep(title=f"power loss, {disk}", scenarios=(pair,), faults=faults, fault="power loss")
+    for error in ("ENOSPC", "EIO", "EMFILE"):
+        yield Sweep(title=error, scenarios=(pair,), faults=Faults(errors=1), fault=error)
+    for first in range(seed, seed + effort.random, CHUNK):
+        seeds = range(first, min(first + CHUNK, seed + effort.random))
+        yield Chosen(title="random", scenarios=(race, pair), seeds=seeds)
+    for first in range(seed, seed + effort.priorities, CHUNK):
+        seeds = range(first, min(first + CHUNK, seed + effort.priorities))
+        yield Prioritised(title="PCT", scenarios=(pair,), seeds=seeds, depth=3, points=found.points)
+
+
+def summed(parts: Sequence[Explored]) -> Explored:
+    """Put what all searches came to together; of the same kind of failure the plainest is kept."""
+    tally: Counter[str] = Counter()
+    found: dict[tuple[str, tuple[str, ...]], Found] = {}
+    for part in parts:
+        tally.update(part.tally)
+        for each in part.found:
+            known = found.setdefault((each.invariant, each.faults), each)
+            if each.size < known.size:
+                found[each.invariant, each.faults] = each
+    judged = [part.evidence for part in parts if part.evidence]
+    return Explored(
+        evidence=tuple(together(each) for each in zip(*judged, strict=True)),
+        found=tuple(found.values()),
+        tally=dict(tally),
+        certificates=tuple(line for part in parts for line in part.certificates),
+        not_simulatable=next((part.not_simulatable for part in parts if part.not_simulatable), None),
+    )
+
+
+def small(settings: Settings, *, workers: int, jobs: int) -> Scenario:
+    """Return the smallest race: so many waiting jobs, and workers that claim and ack one each."""
+    steps = [
+        Step(do=StepKind.ENQUEUE, worker=SETUP_WORKER, job=f"j{job}", payload=f"p{job}")
+        for job in range(1, jobs + 1)
+    ]
+    for number in range(1, workers + 1):
+        worker, claim = f"w{number}", f"claim{number}"
+        steps.append(Step(do=StepKind.CLAIM, worker=worker, claim=claim))
+        steps.append(Step(do=StepKind.ACK, worker=worker, claim=claim))
+    return Scenario(settings=settings, steps=tuple(steps))

@@ -1,0 +1,96 @@
+"""Who carries the searches out? Other processes, in which nothing but simulation goes on.
+
+Each starts with the same hash seed, and replaces functions before it loads the subject; this process stays as
+it is. Results come back in the order of the tasks, whoever was first: a seed means the same on any machine.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import get_context
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from ssq_verify import subject as subject_module
+from ssq_verify.simulation import interposition
+from ssq_verify.subject import Subject, SubjectFailed
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+Task = Callable[Concatenate[Subject, P], R]
+HASH_SEED = "0"
+
+
+class Pending(Protocol[R]):
+    """A result that is still being made."""
+
+    def result(self) -> R:
+        """Wait for it. Raises what the task raised; `SubjectFailed` if its process died."""
+        ...
+
+
+class Pool:
+    """Carries out tasks on one subject, in other processes or, with none, here and at once."""
+
+    def __init__(self, subject: Subject, executor: ProcessPoolExecutor | None) -> None:
+        self._subject = subject
+        self._executor = executor
+
+    def begin(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Pending[R]:
+        """Begin a task, a function of a module that takes the subject first."""
+        if self._executor is None:
+            return _Done(task(self._subject, *args, **kwargs))
+        reference = self._subject.reference
+        return _Elsewhere(self._executor.submit(_carried_out, reference, task, args, kwargs), reference)
+
+
+@contextmanager
+def pool(subject: Subject, *, processes: int) -> Iterator[Pool]:
+    """Give a pool of so many processes; 0 for none, which is for a subject that has no reference."""
+    if processes == 0:
+        yield Pool(subject, None)
+        return
+    executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    before = os.environ.get("PYTHONHASHSEED")
+    os.environ["PYTHONHASHSEED"] = HASH_SEED
+    try:
+        yield Pool(subject, executor)
+    finally:
+        executor.shutdown(cancel_futures=True)
+        if before is None:
+            del os.environ["PYTHONHASHSEED"]
+        else:
+            os.environ["PYTHONHASHSEED"] = before
+
+
+class _Done:
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def result(self) -> Any:
+        return self._result
+
+
+class _Elsewhere:
+    def __init__(self, future: Future[Any], reference: str) -> None:
+        self._future = future
+        self._reference = reference
+
+    def result(self) -> Any:
+        try:
+            return self._future.result()
+        except BrokenProcessPool:
+            died = "its process died while it was simulated"
+            raise SubjectFailed(f"{self._reference}: {died}; does it end the process?") from None
+
+
+def _carried_out(reference: str, task: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    return task(_loaded(reference), *args, **kwargs)
+
+
+@cache
+def _loaded(reference: str) -> Subject:
+    interposition.install()
+    return subject_module.load(reference)

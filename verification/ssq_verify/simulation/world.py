@@ -327,5 +327,9 @@ class World:
 
 def current() -> Worker | None:
     """Return the worker whose code is running, None outside of any."""
-    running = greenlet.getcurrent()
+    try:
+        running = greenlet.getcurrent()
+    except RuntimeError:
+        # The interpreter is on its way out.
+        return None
     return running if isinstance(running, Worker) else None

@@ -70,7 +70,7 @@ class Worker(greenlet.greenlet):
         self.name = name
         self.pid = 1000 + number
         self.clock = WorkerClock(world.time)
-        self.random = Random(f"{world.seed}/{name}")  # noqa: S311 - from the seed, so that a run repeats
+        self.random = Random(f"{world.seed}/{name}/{number}")  # noqa: S311 - from the seed, so that a run repeats
         self.state = State.READY
         self.wait_for: Wait | None = None
         self.point: Point | None = None

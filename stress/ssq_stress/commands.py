@@ -3,6 +3,7 @@
 Heavy modules (DuckDB, Hypothesis) are imported by the command that needs them: the others answer at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -42,7 +43,15 @@ def verify(
     from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
 
     with room_for(out), progress_shown() as progress:
-        report = verified(queue, profile=profile, seed=seed, only=only, out=out, progress=progress)
+        report = verified(
+            queue,
+            profile=profile,
+            seed=seed,
+            only=only,
+            out=out,
+            progress=progress,
+            processes=os.cpu_count() or 1,
+        )
     if as_json:
         document = {
             "subject": report.subject,

@@ -7,7 +7,7 @@ import duckdb
 from ssq_verify import invariants, linearize
 from ssq_verify.history import History
 from ssq_verify.invariants import INVARIANTS
-from ssq_verify.verdict import Evidence, Finding, Verdict
+from ssq_verify.verdict import Evidence, Finding, Verdict, refused
 
 LINEARIZABLE = "linearizable"
 NOT_VACUOUS = "not-vacuous"
@@ -65,15 +65,15 @@ def verdict(found: Evidence, *, ways: tuple[str, ...]) -> Verdict:
     if not found.is_offered:
         sentence = invariants.invariant(name).not_offered
         return Verdict(invariant=name, verdict=Finding.NOT_OFFERED, sentence=sentence)
-    if found.violation is not None:
-        sentence, violation = found.violation.sentence, found.violation
-        return Verdict(invariant=name, verdict=Finding.VIOLATED, sentence=sentence, violation=violation)
-    if found.limit is not None:
-        return Verdict(invariant=name, verdict=Finding.UNKNOWN, sentence=found.limit)
+    if found.violation is not None or found.limit is not None:
+        return refused(found)
     if name == LINEARIZABLE:
         return linearize.verdict(found)
-    if name == NOT_VACUOUS:
-        return _covered(found, ways)
+    return _covered(found, ways) if name == NOT_VACUOUS else _held(found, ways)
+
+
+def _held(found: Evidence, ways: tuple[str, ...]) -> Verdict:
+    name = found.invariant
     stated, seen = invariants.invariant(name), sum(found.seen.values())
     if seen == 0:
         needs = _needed(stated.needs, ways)

@@ -12,7 +12,7 @@ from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation
 from ssq_verify.model import JobState
 from ssq_verify.orders import BudgetSpent, Search, same_but_for_time
 from ssq_verify.pieces import Piece, left_to_durable, pieces
-from ssq_verify.verdict import Evidence, Finding, Verdict, Violation
+from ssq_verify.verdict import Evidence, Finding, Verdict, Violation, refused
 from ssq_verify.witness import no_order, reuse
 
 INVARIANT = "linearizable"
@@ -56,11 +56,8 @@ def evidence(history: History, *, budget: int = BUDGET_STEPS) -> Evidence:
 
 def verdict(found: Evidence) -> Verdict:
     """Return what the evidence comes to."""
-    if found.violation is not None:
-        sentence, violation = found.violation.sentence, found.violation
-        return Verdict(invariant=INVARIANT, verdict=Finding.VIOLATED, sentence=sentence, violation=violation)
-    if found.limit is not None:
-        return Verdict(invariant=INVARIANT, verdict=Finding.UNKNOWN, sentence=found.limit)
+    if found.violation is not None or found.limit is not None:
+        return refused(found)
     if not found.seen.get(JOBS):
         return Verdict(invariant=INVARIANT, verdict=Finding.VACUOUS, sentence="no operation on any job")
     return Verdict(invariant=INVARIANT, verdict=Finding.HOLDS, sentence=_holds(found))

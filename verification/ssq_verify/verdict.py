@@ -50,7 +50,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def together(evidence: Sequence[Evidence]) -> Evidence:
-    """Put evidence on one invariant together: of violations the one with the shortest witness, the first limit."""
+    """Put evidence on one invariant together: the violation with the shortest witness, the first limit."""
     seen: dict[str, int] = {}
     for each in evidence:
         for what, count in each.seen.items():
@@ -80,6 +80,19 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The way of making histories that could show more: "simulation" or "stress"."""
     repro: str | None = None
     """The file that replays the violation."""
+
+
+def refused(found: Evidence) -> Verdict:
+    """Return the verdict of evidence that has a violation, or else a limit."""
+    if found.violation is None:
+        assert found.limit is not None
+        return Verdict(invariant=found.invariant, verdict=Finding.UNKNOWN, sentence=found.limit)
+    return Verdict(
+        invariant=found.invariant,
+        verdict=Finding.VIOLATED,
+        sentence=found.violation.sentence,
+        violation=found.violation,
+    )
 
 
 EXIT_OK, EXIT_VIOLATED, EXIT_UNDECIDED, EXIT_USAGE, EXIT_HARNESS = 0, 1, 3, 64, 70

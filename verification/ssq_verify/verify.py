@@ -1,24 +1,32 @@
-"""Does a queue keep its promises? `verify` generates runs, judges them together, shrinks what it found."""
+"""Does a queue keep its promises? `verify` makes runs in two ways, judges all, and shrinks what it found.
+
+Workers take turns (`model`); at the same time other processes let workers race, die and lose power
+(`simulation`). What breaks in turns is told in turns: that is the plainer story.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from ssq_verify import history as history_module
+from ssq_verify import judge
 from ssq_verify.execution import execute, scratch
-from ssq_verify.failing import WAYS
 from ssq_verify.generation import Effort, generate, keep, replay_kept
 from ssq_verify.history import History, joined
-from ssq_verify.judge import judge
-from ssq_verify.machine import Example
+from ssq_verify.machine import SETTINGS, Example
 from ssq_verify.repro import repro, save, violations
 from ssq_verify.scenario import SEED, Scenario
 from ssq_verify.shrink import shrink_scenario
+from ssq_verify.simulation import campaign
+from ssq_verify.simulation.exploring import Explored
+from ssq_verify.simulation.pool import Pool, pool
 from ssq_verify.subject import Subject
-from ssq_verify.verdict import Verdict, Violation
+from ssq_verify.verdict import Evidence, Finding, Verdict, Violation, together
+
+MODEL, SIMULATION = "model", "simulation"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +34,8 @@ class Profile:
     """How hard to try."""
 
     effort: Effort
+    """Of workers that take turns."""
+    simulation: campaign.Effort
     tries_max: int
     """In shrinking each violation."""
     replays_kept: bool
@@ -34,19 +44,28 @@ class Profile:
 
 PROFILES = {
     "quick": Profile(
-        effort=Effort(examples=250, steps=20, seconds_max=30.0), tries_max=400, replays_kept=True
+        effort=Effort(examples=250, steps=20, seconds_max=30.0),
+        simulation=campaign.Effort(random=2_000, priorities=0, preemptions=2, seconds_max=30.0),
+        tries_max=400,
+        replays_kept=True,
     ),
     "ci": Profile(
-        effort=Effort(examples=800, steps=30, seconds_max=90.0), tries_max=1_000, replays_kept=False
+        effort=Effort(examples=800, steps=30, seconds_max=90.0),
+        simulation=campaign.Effort(random=10_000, priorities=5_000, preemptions=3, seconds_max=120.0),
+        tries_max=1_000,
+        replays_kept=False,
     ),
     "nightly": Profile(
-        effort=Effort(examples=50_000, steps=50, seconds_max=3_600.0), tries_max=10_000, replays_kept=True
+        effort=Effort(examples=50_000, steps=50, seconds_max=3_600.0),
+        simulation=campaign.Effort(random=1_000_000, priorities=500_000, preemptions=4, seconds_max=28_800.0),
+        tries_max=10_000,
+        replays_kept=True,
     ),
 }
-"""On two idle cores `quick` takes about 5 s and `ci` about 15 s.
+"""On two idle cores `quick` takes about 10 s and `ci` about 60 s.
 
-The number of examples ends a run, so that a seed gives the same runs on every machine; the seconds are for a
-machine or a queue that is out of the ordinary, and a run that they cut short says so.
+The counts end a run, so that a seed gives the same runs on every machine; the seconds are for a machine or a
+queue that is out of the ordinary, and a run that they cut short says so.
 """
 
 KEEP_SECONDS_MAX = 1.0
@@ -71,8 +90,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...]
     explored: dict[str, int]
     """How much was tried, by name."""
+    certificates: tuple[str, ...] = ()
+    """What was tried without a gap, and how much that is."""
+    not_simulatable: str | None = None
+    """What the subject does that no simulation controls."""
     out: str
     """The folder with history, verdicts and repros."""
+
+
+Tell = Callable[[Progress], None]
 
 
 def verify(
@@ -82,42 +108,115 @@ def verify(
     seed: int | None,
     only: Collection[str] | None,
     out: Path,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Tell = lambda _: None,
+    processes: int = 0,
 ) -> Report:
     """Verify a subject, and write `history.jsonl`, `verdicts.json` and `repros/` in the folder `out`.
 
+    With `processes` the simulation runs in so many of them, which load the subject by its reference.
     Raises `SubjectFailed` if the subject can not be opened, `OSError` if `out` can not be written.
     """
-    chosen, seed = PROFILES[profile], SEED if seed is None else seed
-    total = chosen.effort.examples
-    examples = generate(
-        subject, chosen.effort, seed=seed, tick=lambda done: progress(_at("generating", done, total))
-    )
-    generated = len(examples)
-    if chosen.replays_kept:
-        examples += replay_kept(subject, chosen.effort)
-    history = joined([example.history for example in examples])
-    progress(_at("judging", 0, 1))
-    verdicts = judge(history, ways=WAYS, only=only)
-    broken = [verdict.invariant for verdict in verdicts if verdict.violation is not None]
-    found: dict[str, Verdict] = {}
-    for number, verdict in enumerate(verdict for verdict in verdicts if verdict.violation is not None):
-        progress(_at(f"shrinking {verdict.invariant}", number, len(broken)))
-        run, example = _plainest(history, examples, verdict.invariant)
-        if run < generated:
-            _keep(subject, chosen, example, verdict, seed)
-        found[verdict.invariant] = _shrunk(subject, example.scenario, verdict, chosen, out)
-    report = Report(
-        subject=subject.reference,
-        seed=seed,
-        profile=profile,
-        ways=WAYS,
-        verdicts=tuple(found.get(verdict.invariant, verdict) for verdict in verdicts),
-        explored=_explored(examples, total),
-        out=str(out),
-    )
+    with pool(subject, processes=processes) as workers:
+        verification = _Verification(subject, PROFILES[profile], SEED if seed is None else seed, only, out)
+        report, history = verification.run(profile, workers, progress)
     _write(report, history, out)
     return report
+
+
+class _Verification:
+    def __init__(
+        self, subject: Subject, profile: Profile, seed: int, only: Collection[str] | None, out: Path
+    ) -> None:
+        self._subject = subject
+        self._profile = profile
+        self._seed = seed
+        self._only = only
+        self._out = out
+
+    def run(self, name: str, workers: Pool, progress: Tell) -> tuple[Report, History]:
+        begun = campaign.begin(workers, SETTINGS, self._profile.simulation, seed=self._seed, only=self._only)
+        examples, generated = self._examples(progress)
+        history = joined([example.history for example in examples])
+        progress(_at("judging", 0, 1))
+        in_turns = judge.evidence(history, only=self._only)
+        racing = campaign.finished(begun, lambda done, total: progress(_at("simulating", done, total)))
+        verdicts = _verdicts(in_turns, racing)
+        shrunk = self._shrunk_examples(history, examples, generated, in_turns, progress)
+        report = Report(
+            subject=self._subject.reference,
+            seed=self._seed,
+            profile=name,
+            ways=(MODEL,) if racing.not_simulatable else (MODEL, SIMULATION),
+            verdicts=tuple(shrunk.get(verdict.invariant, verdict) for verdict in verdicts),
+            explored=_explored(examples, self._profile.effort.examples) | racing.tally,
+            certificates=racing.certificates,
+            not_simulatable=racing.not_simulatable,
+            out=str(self._out),
+        )
+        return report, history
+
+    def _examples(self, progress: Tell) -> tuple[list[Example], int]:
+        """Return what the seed stands for, then what was kept, and how many of the former there are."""
+        effort = self._profile.effort
+        examples = generate(
+            self._subject,
+            effort,
+            seed=self._seed,
+            tick=lambda done: progress(_at("generating", done, effort.examples)),
+        )
+        kept = replay_kept(self._subject, effort) if self._profile.replays_kept else []
+        return examples + kept, len(examples)
+
+    def _shrunk_examples(
+        self,
+        history: History,
+        examples: list[Example],
+        generated: int,
+        in_turns: Sequence[Evidence],
+        progress: Tell,
+    ) -> dict[str, Verdict]:
+        broken = [each.violation for each in in_turns if each.violation is not None]
+        found: dict[str, Verdict] = {}
+        for number, violation in enumerate(broken):
+            progress(_at(f"shrinking {violation.invariant}", number, len(broken)))
+            run, example = _plainest(history, examples, violation.invariant)
+            if run < generated:
+                _keep(self._subject, self._profile, example, violation, self._seed)
+            found[violation.invariant] = self._shrunk(example.scenario, violation.invariant)
+        return found
+
+    def _shrunk(self, scenario: Scenario, invariant: str) -> Verdict:
+        def failing(candidates: Sequence[Scenario]) -> Collection[int]:
+            history = joined([_executed(self._subject, candidate) for candidate in candidates])
+            return {violation.run for violation in violations(history, invariant)}
+
+        smallest = shrink_scenario(scenario, failing, tries_max=self._profile.tries_max)
+        history = _executed(self._subject, smallest)
+        violation = _shortest(violations(history, invariant))
+        path = self._out / "repros" / f"{invariant}.json"
+        save(repro(self._subject, smallest, violation, history), path)
+        return Verdict(
+            invariant=invariant,
+            verdict=Finding.VIOLATED,
+            sentence=violation.sentence,
+            violation=violation,
+            repro=str(path),
+        )
+
+
+def _verdicts(in_turns: Sequence[Evidence], racing: Explored) -> Iterator[Verdict]:
+    """Yield a verdict for each invariant, from both ways' evidence."""
+    simulated = {each.invariant: each for each in racing.evidence}
+    ways = (MODEL,) if racing.not_simulatable else (MODEL, SIMULATION)
+    for each in in_turns:
+        parts = [each] + [simulated[name] for name in (each.invariant,) if name in simulated]
+        verdict = judge.verdict(together(parts), ways=ways)
+        if racing.not_simulatable and verdict.needs is not None:
+            verdict = msgspec.structs.replace(verdict, needs="stress")
+        elif verdict.verdict is Finding.VACUOUS and each.invariant in racing.left_to_stress:
+            sentence = racing.left_to_stress[each.invariant]
+            verdict = msgspec.structs.replace(verdict, needs="stress", sentence=sentence)
+        yield verdict
 
 
 def _at(phase: str, done: int, total: int) -> Progress:
@@ -131,19 +230,6 @@ def _plainest(history: History, examples: list[Example], invariant: str) -> tupl
     return run, examples[run]
 
 
-def _shrunk(subject: Subject, scenario: Scenario, verdict: Verdict, profile: Profile, out: Path) -> Verdict:
-    def failing(candidates: Sequence[Scenario]) -> Collection[int]:
-        history = joined([_executed(subject, candidate) for candidate in candidates])
-        return {violation.run for violation in violations(history, verdict.invariant)}
-
-    smallest = shrink_scenario(scenario, failing, tries_max=profile.tries_max)
-    history = _executed(subject, smallest)
-    violation = _shortest(violations(history, verdict.invariant))
-    path = out / "repros" / f"{verdict.invariant}.json"
-    save(repro(subject, smallest, violation, history), path)
-    return msgspec.structs.replace(verdict, violation=violation, sentence=violation.sentence, repro=str(path))
-
-
 def _executed(subject: Subject, scenario: Scenario) -> History:
     with scratch() as workdir:
         return execute(scenario, subject, workdir)
@@ -153,10 +239,9 @@ def _shortest(found: Sequence[Violation]) -> Violation:
     return min(found, key=lambda violation: len(violation.witness))
 
 
-def _keep(subject: Subject, profile: Profile, example: Example, verdict: Verdict, seed: int) -> None:
-    assert verdict.violation is not None
+def _keep(subject: Subject, profile: Profile, example: Example, violation: Violation, seed: int) -> None:
     effort = replace(profile.effort, seconds_max=KEEP_SECONDS_MAX)
-    keep(subject, effort, example.scenario, verdict.violation, seed=seed)
+    keep(subject, effort, example.scenario, violation, seed=seed)
 
 
 def _explored(examples: list[Example], wanted: int) -> dict[str, int]:

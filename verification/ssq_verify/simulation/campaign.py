@@ -1,9 +1,9 @@
 """How hard is a subject tried in simulation? A profile names the searches, and they run side by side."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
 
 import msgspec
 
@@ -12,13 +12,14 @@ from ssq_verify.history import Terms
 from ssq_verify.scenario import Faults, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation.exploring import Explored, Found, Search, explore
 from ssq_verify.simulation.point import NotSimulatable
-from ssq_verify.simulation.pool import Pool
+from ssq_verify.simulation.pool import Pending, Pool
 from ssq_verify.simulation.run import SETUP_WORKER, simulate
 from ssq_verify.simulation.searches import All, Chosen, Prioritised, Sweep
 from ssq_verify.simulation.tape import Replay
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import together
 
+LEFT_TO_SQLITE = "kills were simulated; what a loss of power leaves is SQLite's own promise"
 CHUNK = 500
 """Random schedules in one task."""
 
@@ -59,26 +60,37 @@ def probe(subject: Subject, settings: Settings) -> Probe:
     )
 
 
-def campaign(
-    pool: Pool,
-    settings: Settings,
-    effort: Effort,
-    *,
-    seed: int,
-    only: Collection[str] | None,
-    deadline: float = inf,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Iterator[Explored]:
-    """Begin all searches, and yield what each came to, in their order. Raises `SubjectFailed`."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """A campaign whose searches are under way."""
+
+    probe: Probe
+    pending: Sequence[Pending[Explored]]
+
+
+def begin(
+    pool: Pool, settings: Settings, effort: Effort, *, seed: int, only: Collection[str] | None
+) -> Begun:
+    """Begin all searches of an effort. Raises `SubjectFailed`."""
+    deadline = time.monotonic() + effort.seconds_max
     found = pool.begin(probe, settings).result()
     if found.not_simulatable is not None:
-        yield Explored(not_simulatable=found.not_simulatable)
-        return
-    searches = list(planned(found, settings, effort, seed=seed))
+        return Begun(probe=found, pending=())
+    searches = planned(found, settings, effort, seed=seed)
     pending = [pool.begin(explore, search, only=only, deadline=deadline) for search in searches]
-    for done, each in enumerate(pending):
-        progress(done, len(pending))
-        yield each.result()
+    return Begun(probe=found, pending=pending)
+
+
+def finished(begun: Begun, tell: Callable[[int, int], None] = lambda _done, _total: None) -> Explored:
+    """Wait for all searches, and return what they came to. Raises `SubjectFailed`."""
+    parts = []
+    for done, each in enumerate(begun.pending):
+        tell(done, len(begun.pending))
+        parts.append(each.result())
+    explored = summed(parts)
+    left = {"durable": LEFT_TO_SQLITE} if begun.probe.uses_database else {}
+    limit = begun.probe.not_simulatable or explored.not_simulatable
+    return msgspec.structs.replace(explored, not_simulatable=limit, left_to_stress=left)
 
 
 def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> Iterator[Search]:

@@ -1,4 +1,4 @@
-"""What do many schedules of one scenario show? Runs a piece of search, judges it, keeps the plainest failures."""
+"""What do many schedules show? Runs a piece of search, judges it, and keeps the plainest failures."""
 
 import math
 import time
@@ -43,6 +43,9 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
     tally: dict[str, int] = {}
     certificates: tuple[str, ...] = ()
     not_simulatable: str | None = None
+    """What the subject does that no simulation controls, and where."""
+    left_to_stress: dict[str, str] = {}
+    """Invariants that take real processes to show, each with the reason."""
 
 
 class Search(Protocol):

@@ -4,7 +4,9 @@ Each starts with the same hash seed, and replaces functions before it loads the 
 it is. Results come back in the order of the tasks, whoever was first: a seed means the same on any machine.
 """
 
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,15 +20,15 @@ from ssq_verify.simulation import interposition
 from ssq_verify.subject import Subject, SubjectFailed
 
 P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
-Task = Callable[Concatenate[Subject, P], R]
+R_co = TypeVar("R_co", covariant=True)
+Task = Callable[Concatenate[Subject, P], R_co]
 HASH_SEED = "0"
 
 
-class Pending(Protocol[R]):
+class Pending(Protocol[R_co]):
     """A result that is still being made."""
 
-    def result(self) -> R:
+    def result(self) -> R_co:
         """Wait for it. Raises what the task raised; `SubjectFailed` if its process died."""
         ...
 
@@ -38,7 +40,7 @@ class Pool:
         self._subject = subject
         self._executor = executor
 
-    def begin(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Pending[R]:
+    def begin(self, task: Task[P, R_co], *args: P.args, **kwargs: P.kwargs) -> Pending[R_co]:
         """Begin a task, a function of a module that takes the subject first."""
         if self._executor is None:
             return _Done(task(self._subject, *args, **kwargs))
@@ -52,7 +54,7 @@ def pool(subject: Subject, *, processes: int) -> Iterator[Pool]:
     if processes == 0:
         yield Pool(subject, None)
         return
-    executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_fall_silent)
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = HASH_SEED
     try:
@@ -84,6 +86,12 @@ class _Elsewhere:
         except BrokenProcessPool:
             died = "its process died while it was simulated"
             raise SubjectFailed(f"{self._reference}: {died}; does it end the process?") from None
+
+
+def _fall_silent() -> None:
+    """Let nothing that a subject prints or logs get between the results."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    logging.disable()
 
 
 def _carried_out(reference: str, task: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -95,6 +95,7 @@ class _Simulation:
             world.disk = Disk(shared.workdir)
         self._begin()
         shared.is_concurrent = True
+        world.begin_anew()
         world.tape, world.faults = self._tape, self._scenario.faults
         deadlocked = self._run_world()
         world.tape, world.faults = Untold(), NO_FAULTS

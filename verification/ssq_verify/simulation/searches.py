@@ -34,7 +34,8 @@ class Sweep:
 
     def certificate(self) -> str:
         """Return at how many points the fault struck."""
-        return f"{self.title}: {self.fault} at each of {self.struck:,} points of {len(self.scenarios)} scenarios"
+        where = f"{self.struck:,} points of {len(self.scenarios)} scenarios"
+        return f"{self.title}: {self.fault} at each of {where}"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -92,4 +93,3 @@ class Prioritised:
 
     def certificate(self) -> None:
         """Say nothing yet."""
-

@@ -203,6 +203,10 @@ class World:
         self.workers.append(worker)
         return worker
 
+    def begin_anew(self) -> None:
+        """Let the first worker be the next to move, whoever moved last."""
+        self._last = None
+
     def run(self) -> None:
         """Let the workers run until each is done, dead or in a deadlock."""
         while ready := self._ready():

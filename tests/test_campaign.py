@@ -1,0 +1,172 @@
+"""Does a verification simulate, and is what it says of that true?"""
+
+import threading
+import time
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from ssq_verify import verify as verify_module
+from ssq_verify.execution import scratch
+from ssq_verify.history import EventType
+from ssq_verify.judge import judge
+from ssq_verify.machine import SETTINGS
+from ssq_verify.scenario import Faults, Step, StepKind
+from ssq_verify.simulation import campaign
+from ssq_verify.simulation.pool import pool
+from ssq_verify.simulation.run import simulate
+from ssq_verify.subject import Subject, load
+from ssq_verify.verdict import Finding
+from ssq_verify.verify import PROFILES, verify
+
+EFFORT = campaign.Effort(random=60, priorities=40, preemptions=1, seconds_max=600)
+
+
+def tried(name, processes):
+    """Return what a small campaign came to."""
+    with pool(load(name), processes=processes) as workers:
+        return campaign.finished(campaign.begin(workers, SETTINGS, EFFORT, seed=0, only=None))
+
+
+@pytest.fixture(autouse=True)
+def _small(tmp_path, monkeypatch):
+    """Run little, and where nothing was kept before."""
+    monkeypatch.chdir(tmp_path)
+    small = replace(PROFILES["quick"].effort, examples=40)
+    monkeypatch.setitem(
+        PROFILES, "quick", replace(PROFILES["quick"], effort=small, simulation=EFFORT, replays_kept=False)
+    )
+
+
+def verified(subject, tmp_path):
+    """Return the report of a small verification."""
+    return verify(subject, profile="quick", seed=0, only=None, out=tmp_path / "out")
+
+
+@pytest.mark.scenario("simulation/processes-make-no-difference")
+def test_processes_make_no_difference():
+    """The searches' results are the same, wherever and in however many processes they ran."""
+    here = tried("naive-file", 0)
+
+    assert tried("naive-file", 1) == here
+    assert tried("naive-file", 2) == here
+
+
+@pytest.mark.scenario("simulation/both-ways-in-one-report")
+def test_a_report_rests_on_both_ways(tmp_path):
+    """The report names both, counts the schedules, and an invariant's count is more than either's alone."""
+    report = verified(load("file"), tmp_path)
+    alone = judge(verify_module.history_module.read(tmp_path / "out" / "history.jsonl"), ways=("model",))
+
+    assert report.ways == ("model", "simulation")
+    assert report.explored["schedules"] > 100
+    assert report.certificates
+    assert {each.verdict for each in report.verdicts} <= {Finding.HOLDS, Finding.VACUOUS}
+    held = {each.invariant: each.sentence for each in alone}
+    assert held["integrity"] != next(e.sentence for e in report.verdicts if e.invariant == "integrity")
+
+
+@pytest.mark.scenario("simulation/a-subject-that-can-not-be-simulated")
+def test_a_subject_with_a_thread_rests_on_less(tmp_path):
+    """The report says what was met and where, and what races and crashes would show needs stress."""
+
+    def factory(workdir, policy):
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+        return load("memory").factory(workdir, policy)
+
+    report = verified(Subject(reference="threaded", factory=factory), tmp_path)
+
+    assert report.ways == ("model",)
+    assert report.not_simulatable.startswith("a thread at ")
+    assert next(e.needs for e in report.verdicts if e.invariant == "durable") == "stress"
+
+
+@pytest.mark.scenario("simulation/a-search-that-is-cut-by-time")
+def test_a_search_that_is_cut_by_time_says_so():
+    """What was not finished stands among the certificates."""
+    with pool(load("memory"), processes=0) as workers:
+        late = replace(EFFORT, seconds_max=time.monotonic() * -2)
+        explored = campaign.finished(campaign.begin(workers, SETTINGS, late, seed=0, only=None))
+
+    assert explored.certificates
+    assert all(line.endswith("cut by time") for line in explored.certificates)
+
+
+class OnlySynced:
+    """Lets a fault strike at the n-th chance, and of what was not synced nothing survive."""
+
+    def __init__(self, fault, number, extent=1):
+        self.fault = fault
+        self.left = number
+        self.extent = extent
+
+    def choose(self, kind, options):
+        """Return the fault when its time has come."""
+        if kind == "power loss":
+            return self.extent
+        if kind == "next" and self.fault in options:
+            self.left -= 1
+            if self.left == 0:
+                return options.index(self.fault)
+        return 0
+
+
+def power_losses(name, disk):
+    """Return the runs of the smallest race in which the power fails at each point in turn."""
+    scenario = msgspec.structs.replace(
+        campaign.small(SETTINGS, workers=2, jobs=2), faults=Faults(power_losses=1, disk=disk)
+    )
+    runs = []
+    while True:
+        with scratch() as workdir:
+            strategy = OnlySynced("power loss", len(runs) + 1)
+            run = simulate(scenario, load(name), strategy, workdir)
+        if not run.faults:
+            return runs
+        runs.append(run)
+
+
+@pytest.mark.scenario("simulation/what-was-not-synced-is-lost")
+def test_the_naive_queue_syncs_nothing():
+    """Its jobs are gone with the power."""
+    histories = [run.history for run in power_losses("naive-file", "ordered")]
+
+    assert judge(verify_module.joined(histories), ways=("simulation",), only={"durable"})[0].violation
+
+
+@pytest.mark.scenario("simulation/what-was-synced-is-kept")
+@pytest.mark.parametrize("disk", ["ordered", "posix"])
+def test_the_file_queue_survives_a_loss_of_power(disk):
+    """At whichever point the power fails, and whatever of the two models the disk keeps to."""
+    runs = power_losses("file", disk)
+    verdict = judge(verify_module.joined([run.history for run in runs]), ways=(), only={"durable"})[0]
+
+    assert {run.faults[0].operation for run in runs} == {"claim", "ack"}
+    assert verdict.verdict is Finding.HOLDS
+
+
+@pytest.mark.scenario("simulation/a-pause-longer-than-a-lease")
+def test_a_paused_holder_finds_its_claim_taken():
+    """Another worker polls while the holder stands still inside its ack, and the ack is refused."""
+    steps = (
+        Step(do=StepKind.ENQUEUE, worker="setup", job="j1"),
+        Step(do=StepKind.CLAIM, worker="w1", claim="claim1"),
+        Step(do=StepKind.ACK, worker="w1", claim="claim1"),
+        Step(do=StepKind.CLAIM, worker="w2", claim="claim2"),
+    )
+    scenario = msgspec.structs.replace(
+        campaign.small(SETTINGS, workers=1, jobs=1),
+        steps=steps,
+        faults=Faults(pauses=1, pause_seconds=(65.0,)),
+    )
+    refused = []
+    for number in range(1, 100):
+        with scratch() as workdir:
+            run = simulate(scenario, load("file"), OnlySynced("pause 65.0 s", number), workdir)
+        if run.faults and run.faults[0].operation == "ack":
+            refused += [each.worker for each in run.history.operations if each.outcome is EventType.FAIL]
+
+    assert set(refused) == {"w1"}

@@ -17,7 +17,7 @@ from ssq_stress.console import progress_shown, say, say_json, width
 from ssq_stress.door import chosen, named_history, named_repro, named_subject, room_for, writable
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
-from ssq_verify.report.layout import printable
+from ssq_verify.report.layout import paragraph, printable
 from ssq_verify.report.story import story
 from ssq_verify.report.table import explored_lines, summary, verdict_table
 from ssq_verify.scenario import SEED
@@ -26,6 +26,7 @@ from ssq_verify.verdict import EXIT_OK, EXIT_VIOLATED, Finding, Verdict, exit_co
 
 if TYPE_CHECKING:
     from ssq_verify.repro import Replay, Repro
+    from ssq_verify.verify import Report
 
 RUNS = Path(".ssq/runs")
 
@@ -59,10 +60,12 @@ def verify(
             "profile": report.profile,
             "ways": list(report.ways),
         }
-        say_json(document | {"verdicts": verdict_documents(report.verdicts), "explored": report.explored})
+        document |= {"verdicts": verdict_documents(report.verdicts), "explored": report.explored}
+        say_json(document | {"certificates": report.certificates, "not_simulatable": report.not_simulatable})
         return exit_code(report.verdicts, by_name=only is not None)
     say([Text(), *verdict_table(report.verdicts, width=width()), Text(), summary(report.verdicts)])
-    say([*explored_lines(report.explored, width=width()), Text(), *_stories(report.verdicts)])
+    say([*explored_lines(report.explored, width=width()), *_covered(report), Text()])
+    say(_stories(report.verdicts))
     say([Text(f"history, verdicts and repros: {printable(str(out))}", style="dim")])
     say(_replay_commands(report.verdicts)[:1])
     return exit_code(report.verdicts, by_name=only is not None)
@@ -138,6 +141,15 @@ def title(command: str, *parts: str) -> Text:
     for part in parts[1:]:
         line.append(" · ", style="dim").append(printable(part))
     return line
+
+
+def _covered(report: "Report") -> list[Text]:
+    """Say what was tried without a gap, or why nothing could be."""
+    lines = [line for text in report.certificates for line in paragraph(text, width=width(), style="dim")]
+    if report.not_simulatable is not None:
+        what = f"not simulated: {printable(report.not_simulatable)}; races and crashes rest on stress alone"
+        lines += paragraph(what, width=width(), style="yellow")
+    return lines
 
 
 def _stories(verdicts: Sequence[Verdict]) -> list[Text | str]:

@@ -30,6 +30,7 @@ EXPLORED = (
     "wrong clocks",
     "examples cut by time",
 )
+SIMULATED = ("schedules", "different histories")
 """What of a run's counts is told; the others are finer than a person wants."""
 INVARIANT_WIDTH, VERDICT_WIDTH = 17, 16
 
@@ -76,8 +77,23 @@ def summary(verdicts: Sequence[Verdict]) -> Text:
 
 def explored_lines(explored: Mapping[str, int], *, width: int = WIDTH) -> list[Text]:
     """Return how much was tried, as lines; the JSON document has the rest."""
-    told = " · ".join(f"{explored[name]:,} {name}" for name in EXPLORED if explored.get(name))
-    return paragraph(told, width=width, style="dim")
+    in_turns = {name: explored.get(name, 0) for name in EXPLORED}
+    racing = {name: explored.get(name, 0) for name in SIMULATED} | _faults(explored)
+    lines = []
+    for way, counts in (("in turns: ", in_turns), ("racing: ", racing)):
+        told = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        lines += paragraph(way + told, width=width, style="dim") if told else []
+    return lines
+
+
+def _faults(explored: Mapping[str, int]) -> Counter[str]:
+    """Return how many faults of each kind struck inside an operation."""
+    faults = Counter[str]()
+    for name, count in sorted(explored.items()):
+        kind, inside, _ = name.partition(" inside ")
+        if inside:
+            faults[kind] += count
+    return faults
 
 
 def _rank(text: str) -> int:

@@ -16,6 +16,7 @@ from ssq_verify.scenario import Scenario
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.run import Simulated, simulate
 from ssq_verify.simulation.tape import Strategy
+from ssq_verify.simulation.world import KILL, PAUSE, POWER_LOSS
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Evidence, together
 
@@ -79,6 +80,12 @@ def explore(
     return collector.explored(certificates=() if certificate is None else (certificate,))
 
 
+def kinds_of(fault: str) -> str:
+    """Return what faults of this kind are called: `kills`, `power losses`, `pauses`, `I/O errors`."""
+    known = {KILL: "kills", POWER_LOSS: "power losses"}
+    return "pauses" if fault.startswith(PAUSE) else known.get(fault, "I/O errors")
+
+
 class Collector:
     """Judges runs batch by batch, each history once."""
 
@@ -94,8 +101,8 @@ class Collector:
         """Take a run into account."""
         self._tally["schedules"] += 1
         for struck in run.faults:
-            kind = struck.fault.split()[0]
-            self._tally[f"{kind}s inside {struck.operation}" if struck.operation else f"{kind}s"] += 1
+            kind = kinds_of(struck.fault)
+            self._tally[f"{kind} inside {struck.operation}" if struck.operation else kind] += 1
         key = hash((scenario.settings, run.history.events))
         if key in self._seen:
             return
@@ -129,7 +136,7 @@ class Collector:
         """Keep the plainest run of each kind of failure."""
         for number in sorted({violation.run for violation in violations(history, invariant)}):
             scenario, run = self._batch[number]
-            kinds = tuple(sorted({struck.fault.split()[0] for struck in run.faults}))
+            kinds = tuple(sorted({kinds_of(struck.fault) for struck in run.faults}))
             size = (len(run.faults), len(run.deviations), len(scenario.steps), len(run.tape))
             known = self._found.get((invariant, kinds))
             if known is None or size < known.size:

@@ -19,7 +19,7 @@ from ssq_verify.simulation.disk import Disk, Model
 from ssq_verify.simulation.point import Point
 from ssq_verify.simulation.process import Process, Shared
 from ssq_verify.simulation.tape import Deviation, Strategy, Tape, Untold
-from ssq_verify.simulation.world import KILL, POWER_LOSS, RESUME, Passed, State, Worker, World
+from ssq_verify.simulation.world import KILL, POWER_LOSS, RESUME, Endless, Passed, State, Worker, World
 from ssq_verify.subject import Subject
 
 SETUP_WORKER = "setup"
@@ -97,7 +97,17 @@ class _Simulation:
         shared.is_concurrent = True
         world.begin_anew()
         world.tape, world.faults = self._tape, self._scenario.faults
-        deadlocked = self._run_world()
+        try:
+            deadlocked = self._run_world()
+            self._drain()
+        except Endless as limit:
+            deadlocked = ()
+            shared.recorder.record(DRAIN_WORKER, EventType.INFO, "drain-cut", value=str(limit))
+        return self._outcome(deadlocked)
+
+    def _drain(self) -> None:
+        """Let a fresh worker empty the queue, undisturbed."""
+        world, shared = self._world, self._shared
         world.tape, world.faults = Untold(), NO_FAULTS
         shared.recorder.record(DRAIN_WORKER, EventType.INFO, "heal")
         drain = world.add(DRAIN_WORKER, Process(shared, DRAIN_WORKER).drain)
@@ -105,7 +115,6 @@ class _Simulation:
         if drain.state is State.WAITING:
             waits = f"{DRAIN_WORKER} waits for a lock that nobody will free"
             shared.recorder.record(DRAIN_WORKER, EventType.INFO, "drain-cut", value=waits)
-        return self._outcome(deadlocked)
 
     def _outcome(self, deadlocked: tuple[str, ...]) -> Simulated:
         shared, tape = self._shared, self._tape

@@ -31,6 +31,10 @@ ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EMFILE": errno.EMFILE}
 KILL, POWER_LOSS, PAUSE, RESUME = "kill", "power loss", "pause ", "resume"
 
 
+class Endless(Exception):  # noqa: N818 - it names what the run is
+    """A run does not end by itself."""
+
+
 class State(StrEnum):
     """Whether a worker could move."""
 
@@ -89,6 +93,9 @@ class Worker(greenlet.greenlet):
         try:
             self._program(self)
         except Killed:
+            return
+        except SystemExit:
+            self.state = State.DONE
             return
         except Exception as error:  # noqa: BLE001 - whoever made the world tells whose failure it is
             self.failure = error
@@ -309,7 +316,7 @@ class World:
         if point is not None:
             self.trace.append(Passed(worker.name, point, self.events(), len(self.tape.cells)))
             if len(self.trace) > POINTS_MAX:
-                raise RuntimeError(f"{worker.name} passed {POINTS_MAX} points; its program does not end")
+                raise Endless(f"{worker.name} was at work when {POINTS_MAX:,} points were passed")
         self._last = worker
         self.tape.owner = worker.step
         worker.state = State.READY

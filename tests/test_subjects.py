@@ -45,7 +45,8 @@ def test_every_subject_that_is_listed_can_be_opened(tmp_path, clock):
         folder.mkdir()
     answers = {n: load(n).factory(folder, policy).claim(worker_id="w1") for n, folder in folders.items()}
 
-    assert answers == {"file": None, "memory": None, "naive-file": None, "sqlite": None}
+    assert {"file", "memory", "naive-file", "sqlite", "femtoqueue"} <= answers.keys()
+    assert set(answers.values()) == {None}
 
 
 def test_a_naive_job_goes_from_queued_to_claimed_to_nothing(queue):

@@ -21,7 +21,7 @@ from ssq_verify.report.layout import paragraph, printable
 from ssq_verify.report.story import story
 from ssq_verify.report.table import explored_lines, summary, verdict_table
 from ssq_verify.scenario import SEED
-from ssq_verify.subject import safe_name
+from ssq_verify.subject import NotInstalled, Subject, safe_name
 from ssq_verify.verdict import EXIT_OK, EXIT_VIOLATED, Finding, Verdict, exit_code
 
 if TYPE_CHECKING:
@@ -116,21 +116,21 @@ def replay(path: Path, *, as_json: bool) -> int:
 
 def subjects(*, as_json: bool) -> int:
     """List the subjects that come with the package."""
-    listed = [(name, subject_module.load(name)) for name in subject_module.names()]
+    listed = {name: _installed(name) for name in subject_module.names()}
     if as_json:
         say_json(
             [
                 {
                     "name": name,
-                    "summary": _first_line(each.factory),
-                    "promises": msgspec.to_builtins(each.promises),
+                    "summary": _summary(each),
+                    "promises": None if each is None else msgspec.to_builtins(each.promises),
                 }
-                for name, each in listed
+                for name, each in listed.items()
             ]
         )
         return EXIT_OK
-    name_width = max(len(name) for name, _ in listed)
-    say(f"{name:<{name_width}}  {_first_line(each.factory)}" for name, each in listed)
+    name_width = max(len(name) for name in listed)
+    say(f"{name:<{name_width}}  {_summary(each)}" for name, each in listed.items())
     say(["", "Your own: ssq verify path/to/file.py:factory, or package.module:factory"])
     return EXIT_OK
 
@@ -202,6 +202,15 @@ def _replay_document(path: Path, repro: "Repro", outcome: "Replay", result: str)
     }
 
 
-def _first_line(factory: object) -> str:
-    module = sys.modules[factory.__module__]
+def _installed(name: str) -> Subject | None:
+    try:
+        return subject_module.load(name)
+    except NotInstalled:
+        return None
+
+
+def _summary(subject: Subject | None) -> str:
+    if subject is None:
+        return "(not installed: pip install 'ssq[third-party]')"
+    module = sys.modules[subject.factory.__module__]
     return ((module.__doc__ or "").strip() or "not described").splitlines()[0]

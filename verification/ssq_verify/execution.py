@@ -1,22 +1,30 @@
 """What happens when a scenario's steps are done to a real queue, one after the other, in virtual time?
 
 One step is one whole operation, so this way of making histories sees no race and no crash inside an
-operation; simulation and stress do. After the steps the faults end and a fresh worker drains the queue.
+operation; simulation and stress do. After the steps the faults end and a fresh worker drains the queue. A
+queue that reads the system's own clock does its steps in simulated processes, one at a time (`Host`).
 """
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
+
+import msgspec
 
 from ssq_core.queue import Clock
 from ssq_verify.history import EventType, Header, History, Terms
+from ssq_verify.live import LiveJobs
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
 from ssq_verify.scenario import Scenario, Settings, Step, StepKind
+from ssq_verify.simulation.host import Host, NeverReturned
+from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
+
+T = TypeVar("T")
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """What a right clock shows when the virtual time is 0."""
@@ -25,6 +33,8 @@ TICK_NS = 1_000
 """Each event is this much later than the one before: times are distinct, and clocks show microseconds."""
 
 DRAIN_WORKER = "drain"
+ONLY_WORKER = "w1"
+"""Who does everything with a queue of one process."""
 DRAIN_POLLS_MAX = 200
 EMPTY_POLLS_AT_END = 3
 """The first after the last job, and two more, each after all leases and back-offs have had their time."""
@@ -37,9 +47,12 @@ def execute(scenario: Scenario, subject: Subject, workdir: Path, *, run: int = 0
     for its claim ids. Raises `SubjectFailed` if no queue can be opened.
     """
     execution = Execution(subject, scenario.settings, workdir, run=run)
-    for step in scenario.steps:
-        execution.perform(step)
-    return execution.finish()
+    try:
+        for step in scenario.steps:
+            execution.perform(step)
+        return execution.finish()
+    finally:
+        execution.close()
 
 
 @contextmanager
@@ -50,22 +63,64 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
+class Here:
+    """The present process, as the host of a queue that takes its time from `policy.clock`."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self._offsets: dict[str, float] = {}
+
+    def tick(self) -> int:
+        """Let one event's time pass and return the instant."""
+        self.now_ns += TICK_NS
+        return self.now_ns
+
+    def advance(self, nanoseconds: int) -> None:
+        """Let time pass for all."""
+        self.now_ns += nanoseconds
+
+    def clock(self, name: str) -> Clock:
+        """Return a worker's own clock."""
+        return lambda: (
+            EPOCH + timedelta(microseconds=self.now_ns // TICK_NS, seconds=self._offsets.get(name, 0.0))
+        )
+
+    def set_offsets(self, offsets: dict[str, float]) -> None:
+        """Say how far each worker's clock is from the true time, in seconds; those not named are right."""
+        self._offsets = dict(offsets)
+
+    def perform(self, _name: str, operation: Callable[[], T]) -> T:
+        """Do it."""
+        return operation()
+
+    def end(self, name: str) -> None:
+        """Do nothing: what a dead worker held goes with its handle."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class Execution:
     """A run in progress: the virtual clock, a handle for each living worker, and the claims made so far."""
 
     def __init__(self, subject: Subject, settings: Settings, workdir: Path, *, run: int = 0) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
-        self.now_ns = 0
+        self._host = Host(str(workdir)) if subject.clock == "system" else Here()
         self._subject = subject
         self._settings = settings
         self._workdir = workdir
-        self._recorder = CanonicalRecorder(true_time_ns=self._tick, workdir=str(workdir), run=run)
+        self._recorder = CanonicalRecorder(true_time_ns=self._host.tick, workdir=str(workdir), run=run)
         self._offsets: dict[str, float] = {}
         self._offset_max = 0.0
         self._handles: dict[str, RecordingQueue] = {}
         self._claims: dict[str, Any] = {}
-        self._live: set[str] = set()
+        self._live = LiveJobs()
         self._terms: Terms | None = None
+
+    @property
+    def now_ns(self) -> int:
+        """The true virtual time."""
+        return self._host.now_ns
 
     @property
     def terms(self) -> Terms:
@@ -84,6 +139,8 @@ class Execution:
 
     def perform(self, step: Step) -> None:
         """Do one step; one that can not apply (no such claim, no such operation) does nothing."""
+        if self._is_of_one_process:
+            step = msgspec.structs.replace(step, worker=ONLY_WORKER)
         match step.do:
             case StepKind.ADVANCE:
                 self._advance(step.seconds)
@@ -97,9 +154,10 @@ class Execution:
             case StepKind.ENQUEUE | StepKind.REQUEUE:
                 self._enqueue(step)
             case StepKind.CLAIM:
-                claim = self._ask(self.open(step.worker), "claim", worker_id=step.worker)
+                claim = self._ask(step.worker, "claim", worker_id=step.worker)
                 if claim is not None and step.claim is not None:
                     self._claims[step.claim] = claim
+                    self._live.claimed(step.claim, claim.job_id)
             case StepKind.ACK | StepKind.RELEASE | StepKind.EXTEND:
                 self._use_claim(step)
             case _:
@@ -108,8 +166,8 @@ class Execution:
     def open(self, worker: str) -> RecordingQueue:
         """Return the worker's handle, opened on first use and again after a crash. Raises `SubjectFailed`."""
         if worker not in self._handles:
-            clock = self._clock(worker)
-            queue = self._opened(worker, clock)
+            clock = self._host.clock(worker)
+            queue = self._host.perform(worker, lambda: self._opened(worker, clock))
             self._handles[worker] = RecordingQueue(queue, self._recorder, worker, clock=clock)
             self._recorder.record(worker, EventType.INFO, "open", clock=clock)
         return self._handles[worker]
@@ -117,11 +175,14 @@ class Execution:
     def finish(self) -> History:
         """Let all faults end, drain the queue, close the handles, and return the history."""
         self._offsets.clear()
+        self._host.set_offsets({})
         self._recorder.record(DRAIN_WORKER, EventType.INFO, "heal")
+        if self._is_of_one_process:
+            self._crash(ONLY_WORKER)
         queue = self.open(DRAIN_WORKER)
-        limit = self._drain(queue)
+        limit = self._drain()
         try:
-            dead = queue.inner.dead() if self.terms.dead_letters else []
+            dead = self._host.perform(DRAIN_WORKER, queue.inner.dead) if self.terms.dead_letters else []
         except Exception as error:  # noqa: BLE001 - anybody's code
             dead, limit = [], f"dead() raised {self._recorder.error_text(error)}"
         self._record_end(limit)
@@ -132,15 +193,16 @@ class Execution:
         header = Header(subject=self._subject.reference, terms=self.terms)
         return History(header=header, events=tuple(self._recorder.events))
 
-    def _tick(self) -> int:
-        self.now_ns += TICK_NS
-        return self.now_ns
+    def close(self) -> None:
+        """End what still runs, of a run that was broken off, too."""
+        self._host.close()
+
+    @property
+    def _is_of_one_process(self) -> bool:
+        return self._subject.promises.processes == "one"
 
     def _advance(self, seconds: float) -> None:
-        self.now_ns += max(0, round(seconds * 1e6)) * TICK_NS
-
-    def _clock(self, worker: str) -> Clock:
-        return lambda: EPOCH + timedelta(microseconds=self.now_ns // TICK_NS, seconds=self.offset(worker))
+        self._host.advance(max(0, round(seconds * 1e6)) * TICK_NS)
 
     def _opened(self, worker: str, clock: Clock) -> Any:
         policy = Policy(
@@ -161,8 +223,10 @@ class Execution:
 
     def _set_clock(self, worker: str, seconds: float) -> None:
         self._offsets[worker] = seconds
+        self._host.set_offsets(self._offsets)
         self._offset_max = max(self._offset_max, abs(seconds))
-        self._recorder.record(worker, EventType.INFO, "clock", clock=self._clock(worker), value=repr(seconds))
+        clock = self._host.clock(worker)
+        self._recorder.record(worker, EventType.INFO, "clock", clock=clock, value=repr(seconds))
 
     def _crash(self, worker: str) -> None:
         # The handle is dropped, not closed: a dead process releases nothing by itself, and the host takes
@@ -171,6 +235,7 @@ class Execution:
             self._recorder.record(worker, EventType.INFO, "crash")
 
     def _drop(self, worker: str) -> bool:
+        self._host.end(worker)
         with _unclosed_allowed():
             return self._handles.pop(worker, None) is not None
 
@@ -180,40 +245,44 @@ class Execution:
             return
         if step.do is StepKind.REQUEUE:
             if callable(getattr(queue.inner, "requeue_dead", None)):
-                self._ask(queue, "requeue_dead", step.job)
+                self._ask(step.worker, "requeue_dead", step.job)
         elif self.terms.idempotent_enqueue or step.job not in self._live:
-            self._live.add(step.job)
-            self._ask(queue, "enqueue", step.job, payload=step.payload.encode())
+            self._live.enqueued(step.job)
+            self._ask(step.worker, "enqueue", step.job, payload=step.payload.encode())
 
     def _use_claim(self, step: Step) -> None:
         claim = self._claims.get(step.claim or "")
         if claim is None or (step.do is StepKind.EXTEND and not self.terms.extend):
             return
-        answer = self._ask(self.open(step.worker), step.do.value, claim=claim)
+        answer = self._ask(step.worker, step.do.value, claim=claim)
         if step.do is StepKind.EXTEND and answer is not None:
             assert step.claim is not None
             self._claims[step.claim] = answer
         elif step.do is StepKind.ACK and self.events[-1].type is EventType.OK:
-            self._live.discard(claim.job_id)
+            self._live.acked(step.claim or "", claim.job_id)
 
-    def _ask(self, queue: RecordingQueue, operation: str, *args: Any, **kwargs: Any) -> Any:
+    def _ask(self, worker: str, operation: str, *args: Any, **kwargs: Any) -> Any:
+        queue = self.open(worker)
         # What the subject raises is in the history by now; whether it was right to is for the judge.
         try:
-            return getattr(queue, operation)(*args, **kwargs)
-        except SubjectFailed:
+            return self._host.perform(worker, lambda: getattr(queue, operation)(*args, **kwargs))
+        except (SubjectFailed, NotSimulatable):
             raise
+        except NeverReturned:
+            self._drop(worker)
+            return None
         except Exception:  # noqa: BLE001 - anybody's code
             return None
 
-    def _drain(self, queue: RecordingQueue) -> str | None:
+    def _drain(self) -> str | None:
         # A worker whose clock was ahead may have left a lease or a rest that ends as much later.
         longest = max(self._settings.lease_ttl_seconds, self._settings.backoff_max_seconds)
         patience = longest + 2 * self._settings.max_clock_skew_seconds + self._offset_max + 1.0
         empty = 0
         for _ in range(DRAIN_POLLS_MAX):
-            claim = self._ask(queue, "claim", worker_id=DRAIN_WORKER)
+            claim = self._ask(DRAIN_WORKER, "claim", worker_id=DRAIN_WORKER)
             if claim is not None:
-                self._ask(queue, "ack", claim=claim)
+                self._ask(DRAIN_WORKER, "ack", claim=claim)
                 empty = 0
                 continue
             empty = empty + 1 if self.events[-1].type is EventType.OK else 0
@@ -228,10 +297,10 @@ class Execution:
         )
 
     def _close(self) -> None:
-        for handle in self._handles.values():
+        for worker, handle in self._handles.items():
             close = getattr(handle.inner, "close", None)
             if callable(close):
-                close()
+                self._host.perform(worker, close)
         with _unclosed_allowed():
             self._handles.clear()
 

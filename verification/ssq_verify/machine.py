@@ -119,6 +119,7 @@ class QueueMachine(RuleBasedStateMachine):
         self._cleanup = ExitStack()
         workdir = self._cleanup.enter_context(scratch())
         self._execution = Execution(self.subject, self.policy, workdir, run=self.runs - 1)
+        self._cleanup.callback(self._execution.close)
         self._steps: list[Step] = []
         self._holders: list[str] = []
         self._seen_events = 0

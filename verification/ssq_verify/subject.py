@@ -84,9 +84,7 @@ class SubjectFailed(Exception):  # noqa: N818 - it names what failed
     """The subject can not be used at all: its factory raised, or it answers in a form that is no queue's."""
 
 
-def subject(
-    *, promises: Promises, clock: Literal["policy", "system"] = "policy"
-) -> Callable[[F], F]:
+def subject(*, promises: Promises, clock: Literal["policy", "system"] = "policy") -> Callable[[F], F]:
     """Declare what the queue that a factory opens promises, and which clock it reads."""
 
     def declare(factory: F) -> F:

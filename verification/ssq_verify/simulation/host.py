@@ -1,8 +1,8 @@
 """How do processes that read the system's own clock run one at a time? Simulated, each alone until it rests.
 
 The sequential way of making histories needs a clock that it can move. A queue that takes its time from
-`policy.clock` runs as it is; one that asks the system runs here, where time, file times, pids and random bytes
-are the simulator's. No choice is left to a schedule: an operation ends before the next one begins.
+`policy.clock` runs as it is; one that asks the system runs here, where time, file times, pids and random
+bytes are the simulator's. No choice is left to a schedule: an operation ends before the next one begins.
 """
 
 from collections.abc import Callable
@@ -73,7 +73,7 @@ class Host:
         answer, error = process.outcome
         if error is not None:
             raise error
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     def end(self, name: str) -> None:
         """Let a process die: what it holds is freed as the kernel would."""
@@ -109,10 +109,3 @@ class _Process:
                 self.outcome = operation(), None
             except Exception as error:  # noqa: BLE001 - whoever asked for it gets it
                 self.outcome = None, error
-
-
-class NoHost:
-    """The same for a queue that takes its time from its policy: plain calls in this process."""
-
-    def __init__(self, epoch: Callable[[int, float], datetime], tick_ns: int) -> None:
-        self.now_ns = 0

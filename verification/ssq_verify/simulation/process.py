@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from ssq_verify.history import EventType, Terms
+from ssq_verify.live import LiveJobs
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
 from ssq_verify.scenario import Settings, Step, StepKind
 from ssq_verify.simulation.point import RETURN, Killed, NotSimulatable, Point
@@ -37,8 +38,7 @@ class Shared:
     """The operation that each worker is in."""
     claims: dict[str, Any] = field(default_factory=dict)
     """By the names that the scenario gives them."""
-    live: set[str] = field(default_factory=set)
-    """Jobs that may be in the queue."""
+    live: LiveJobs = field(default_factory=LiveJobs)
     offset_max: float = 0.0
     """How wrong a clock ever was, in seconds."""
 
@@ -130,13 +130,14 @@ class Process:
             claim = self._ask(worker, "claim", worker_id=self._name)
             if claim is not None and step.claim is not None:
                 self._shared.claims[step.claim] = claim
+                self._shared.live.claimed(step.claim, claim.job_id)
         elif claim is not None and (step.do is not StepKind.EXTEND or self._terms.extend):
             self._use(worker, step, claim)
 
     def _enqueue(self, worker: Worker, step: Step) -> None:
         assert step.job is not None
         if self._terms.idempotent_enqueue or step.job not in self._shared.live:
-            self._shared.live.add(step.job)
+            self._shared.live.enqueued(step.job)
             self._ask(worker, "enqueue", step.job, payload=step.payload.encode())
 
     def _use(self, worker: Worker, step: Step, claim: Any) -> None:
@@ -144,7 +145,7 @@ class Process:
         if step.do is StepKind.EXTEND and answer is not None and step.claim is not None:
             self._shared.claims[step.claim] = answer
         elif step.do is StepKind.ACK and self._shared.recorder.events[-1].type is EventType.OK:
-            self._shared.live.discard(claim.job_id)
+            self._shared.live.acked(step.claim or "", claim.job_id)
 
     def _ask(self, worker: Worker, operation: str, *args: Any, **kwargs: Any) -> Any:
         acting = self._shared.acting

@@ -17,10 +17,10 @@ import pytest
 from ssq_verify import invariants, linearize
 from ssq_verify.execution import scratch
 from ssq_verify.repro import digest
-from ssq_verify.scenario import NO_FAULTS, Faults, Scenario, Settings, Step, StepKind
+from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation import interposition
 from ssq_verify.simulation.point import NotSimulatable, Point
-from ssq_verify.simulation.run import SETUP_WORKER, simulate
+from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.strategies import AtRandom, ByPriority, Exhaustive, StrikeAt
 from ssq_verify.simulation.tape import Replay, Tape
 from ssq_verify.simulation.world import State, World

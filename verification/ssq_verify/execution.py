@@ -19,7 +19,7 @@ from ssq_core.queue import Clock
 from ssq_verify.history import EventType, Header, History, Terms
 from ssq_verify.live import LiveJobs
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
-from ssq_verify.scenario import Scenario, Settings, Step, StepKind
+from ssq_verify.scenario import ONLY_WORKER, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation.host import Host, NeverReturned
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
@@ -33,8 +33,6 @@ TICK_NS = 1_000
 """Each event is this much later than the one before: times are distinct, and clocks show microseconds."""
 
 DRAIN_WORKER = "drain"
-ONLY_WORKER = "w1"
-"""Who does everything with a queue of one process."""
 DRAIN_POLLS_MAX = 200
 EMPTY_POLLS_AT_END = 3
 """The first after the last job, and two more, each after all leases and back-offs have had their time."""

@@ -15,6 +15,12 @@ SEED = 0
 """Where none is given: the same runs for everybody, every time."""
 
 
+ONLY_WORKER = "w1"
+"""Who does everything with a queue that promises itself to one process at a time."""
+SETUP_WORKER = "setup"
+"""Who prepares a simulated run, and has ended before the others begin."""
+
+
 class StepKind(StrEnum):
     """What one step does."""
 
@@ -100,3 +106,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...] = ()
     faults: Faults = NO_FAULTS
     """In a simulation; workers one after the other have only the faults that are steps."""
+
+
+def in_one_process(scenario: Scenario) -> Scenario:
+    """Return the scenario with all its workers as one; what `setup` prepares, it prepares before."""
+    steps = (
+        step if step.worker == SETUP_WORKER else msgspec.structs.replace(step, worker=ONLY_WORKER)
+        for step in scenario.steps
+    )
+    return msgspec.structs.replace(scenario, steps=tuple(steps))

@@ -9,11 +9,11 @@ import msgspec
 
 from ssq_verify.execution import scratch
 from ssq_verify.history import Terms
-from ssq_verify.scenario import Faults, Scenario, Settings, Step, StepKind
+from ssq_verify.scenario import SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation.exploring import Explored, Found, Search, explore
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pending, Pool
-from ssq_verify.simulation.run import SETUP_WORKER, simulate
+from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.searches import All, Chosen, Prioritised, Sweep
 from ssq_verify.simulation.tape import Replay
 from ssq_verify.subject import Subject

@@ -13,7 +13,7 @@ import msgspec
 from ssq_verify.execution import DRAIN_WORKER
 from ssq_verify.history import EventType, Header, History, Terms
 from ssq_verify.recording import CanonicalRecorder
-from ssq_verify.scenario import NO_FAULTS, Scenario
+from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Scenario, in_one_process
 from ssq_verify.simulation import interposition
 from ssq_verify.simulation.disk import Disk, Model
 from ssq_verify.simulation.point import Point
@@ -21,8 +21,6 @@ from ssq_verify.simulation.process import Process, Shared
 from ssq_verify.simulation.tape import Deviation, Strategy, Tape, Untold
 from ssq_verify.simulation.world import KILL, POWER_LOSS, RESUME, Endless, Passed, State, Worker, World
 from ssq_verify.subject import Subject
-
-SETUP_WORKER = "setup"
 
 
 class Struck(NamedTuple):
@@ -64,7 +62,8 @@ class _Simulation:
     def __init__(
         self, scenario: Scenario, subject: Subject, strategy: Strategy, workdir: Path, run: int
     ) -> None:
-        self._scenario = scenario
+        self._is_of_one_process = subject.promises.processes == "one"
+        self._scenario = in_one_process(scenario) if self._is_of_one_process else scenario
         self._tape = Tape(strategy)
         self._world = World(Untold(), str(workdir))
         self._world.on_fault = self._struck
@@ -110,6 +109,11 @@ class _Simulation:
         world, shared = self._world, self._shared
         world.tape, world.faults = Untold(), NO_FAULTS
         shared.recorder.record(DRAIN_WORKER, EventType.INFO, "heal")
+        if self._is_of_one_process:
+            # It ends before another opens the queue, and gives nothing back as it ends.
+            for worker in world.workers:
+                if worker.state is not State.DEAD:
+                    shared.recorder.record(worker.name, EventType.INFO, "crash")
         drain = world.add(DRAIN_WORKER, Process(shared, DRAIN_WORKER).drain)
         self._run_world()
         if drain.state is State.WAITING:

@@ -1,5 +1,7 @@
 """Does a verification simulate, and is what it says of that true?"""
 
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -93,6 +95,29 @@ def test_a_search_that_is_cut_by_time_says_so():
 
     assert explored.certificates
     assert all(line.endswith("cut by time") for line in explored.certificates)
+
+
+@pytest.mark.scenario("simulation/a-process-without-a-simulation")
+def test_this_process_is_left_as_it_is(tmp_path):
+    """With processes for the simulation, nothing is replaced in the one that asks."""
+    program = (
+        "import os, time, sqlite3, builtins\n"
+        "before = (os.rename, os.open, time.time, sqlite3.connect, open)\n"
+        "if __name__ == '__main__':\n"
+        "    from pathlib import Path\n"
+        "    from ssq_verify.subject import load\n"
+        "    from ssq_verify.simulation import campaign\n"
+        "    from ssq_verify.simulation.pool import pool\n"
+        "    from ssq_verify.machine import SETTINGS\n"
+        "    effort = campaign.Effort(random=10, priorities=0, preemptions=1, seconds_max=600)\n"
+        "    with pool(load('file'), processes=1) as workers:\n"
+        "        begun = campaign.begin(workers, SETTINGS, effort, seed=0, only=None)\n"
+        "        assert campaign.finished(begun).tally['schedules'] > 10\n"
+        "    assert before == (os.rename, os.open, time.time, sqlite3.connect, open)\n"
+    )
+    (tmp_path / "asks.py").write_text(program)
+
+    subprocess.run([sys.executable, "asks.py"], check=True, cwd=tmp_path)
 
 
 class OnlySynced:

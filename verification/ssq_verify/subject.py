@@ -14,7 +14,6 @@ from typing import Literal, TypeVar
 from ssq_core.queue import Clock, RetryPolicy, WorkerQueue
 from ssq_verify import subjects
 from ssq_verify.history import Terms
-from ssq_verify.simulation import interposition
 
 SAFE_NAME_LENGTH_MAX = 40
 
@@ -107,8 +106,6 @@ def safe_name(reference: str) -> str:
 
 def load(reference: str) -> Subject:
     """Return the subject that a reference names. Raises `UnknownSubject`."""
-    # What binds `os.rename` as it is imported must find what the simulator has put there.
-    interposition.install()
     factory = _factory(reference)
     return Subject(
         reference=reference,

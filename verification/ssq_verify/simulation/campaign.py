@@ -9,7 +9,7 @@ import msgspec
 
 from ssq_verify.execution import scratch
 from ssq_verify.history import Terms
-from ssq_verify.scenario import SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
+from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation.exploring import Explored, Found, Search, explore
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pending, Pool
@@ -132,7 +132,7 @@ def summed(parts: Sequence[Explored]) -> Explored:
     )
 
 
-def small(settings: Settings, *, workers: int, jobs: int) -> Scenario:
+def small(settings: Settings, *, workers: int, jobs: int, faults: Faults = NO_FAULTS) -> Scenario:
     """Return the smallest race: so many waiting jobs, and workers that claim and ack one each."""
     steps = [
         Step(do=StepKind.ENQUEUE, worker=SETUP_WORKER, job=f"j{job}", payload=f"p{job}")
@@ -142,4 +142,4 @@ def small(settings: Settings, *, workers: int, jobs: int) -> Scenario:
         worker, claim = f"w{number}", f"claim{number}"
         steps.append(Step(do=StepKind.CLAIM, worker=worker, claim=claim))
         steps.append(Step(do=StepKind.ACK, worker=worker, claim=claim))
-    return Scenario(settings=settings, steps=tuple(steps))
+    return Scenario(settings=settings, steps=tuple(steps), faults=faults)

@@ -18,7 +18,7 @@ from ssq_verify.scenario import Faults, Step, StepKind
 from ssq_verify.simulation import campaign
 from ssq_verify.simulation.pool import pool
 from ssq_verify.simulation.run import simulate
-from ssq_verify.subject import Subject, load
+from ssq_verify.subject import Subject, SubjectFailed, load
 from ssq_verify.verdict import Finding
 from ssq_verify.verify import PROFILES, verify
 
@@ -118,6 +118,20 @@ def test_this_process_is_left_as_it_is(tmp_path):
     (tmp_path / "asks.py").write_text(program)
 
     subprocess.run([sys.executable, "asks.py"], check=True, cwd=tmp_path)
+
+
+@pytest.mark.scenario("simulation/a-subject-that-never-comes-back")
+@pytest.mark.parametrize(
+    ("does", "told"), [("os._exit(3)", "process died"), ("\n        while True: pass", "did not come back")]
+)
+def test_a_subject_that_never_comes_back_is_named(tmp_path, monkeypatch, does, told):
+    """One that ends the process, or loops for ever, is one clear error, not a hang."""
+    monkeypatch.setattr(campaign, "HANG_SECONDS", 3.0)
+    (tmp_path / "hangs.py").write_text(f"import os\ndef open_queue(workdir, policy):\n    if True: {does}\n")
+    subject = Subject(reference=f"{tmp_path}/hangs.py:open_queue", factory=lambda *_: None)
+
+    with pool(subject, processes=1) as workers, pytest.raises(SubjectFailed, match=told):
+        campaign.begin(workers, SETTINGS, EFFORT, seed=0, only=None)
 
 
 class OnlySynced:

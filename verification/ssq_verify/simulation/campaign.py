@@ -20,6 +20,8 @@ from ssq_verify.subject import Subject
 from ssq_verify.verdict import together
 
 LEFT_TO_SQLITE = "kills were simulated; what a loss of power leaves is SQLite's own promise"
+HANG_SECONDS = 60.0
+"""How long after its time a search may take to come back: one schedule is a matter of milliseconds."""
 CHUNK = 500
 """Random schedules in one task."""
 
@@ -66,6 +68,7 @@ class Begun:
 
     probe: Probe
     pending: Sequence[Pending[Explored]]
+    deadline: float
 
 
 def begin(
@@ -73,12 +76,12 @@ def begin(
 ) -> Begun:
     """Begin all searches of an effort. Raises `SubjectFailed`."""
     deadline = time.monotonic() + effort.seconds_max
-    found = pool.begin(probe, settings).result()
+    found = pool.begin(probe, settings).result(HANG_SECONDS)
     if found.not_simulatable is not None:
-        return Begun(probe=found, pending=())
+        return Begun(probe=found, pending=(), deadline=deadline)
     searches = planned(found, settings, effort, seed=seed)
     pending = [pool.begin(explore, search, only=only, deadline=deadline) for search in searches]
-    return Begun(probe=found, pending=pending)
+    return Begun(probe=found, pending=pending, deadline=deadline)
 
 
 def finished(begun: Begun, tell: Callable[[int, int], None] = lambda _done, _total: None) -> Explored:
@@ -86,7 +89,7 @@ def finished(begun: Begun, tell: Callable[[int, int], None] = lambda _done, _tot
     parts = []
     for done, each in enumerate(begun.pending):
         tell(done, len(begun.pending))
-        parts.append(each.result())
+        parts.append(each.result(max(0.0, begun.deadline - time.monotonic()) + HANG_SECONDS))
     explored = summed(parts)
     left = {"durable": LEFT_TO_SQLITE} if begun.probe.uses_database else {}
     limit = begun.probe.not_simulatable or explored.not_simulatable

@@ -28,8 +28,8 @@ HASH_SEED = "0"
 class Pending(Protocol[R_co]):
     """A result that is still being made."""
 
-    def result(self) -> R_co:
-        """Wait for it. Raises what the task raised; `SubjectFailed` if its process died."""
+    def result(self, seconds_max: float | None = None) -> R_co:
+        """Wait for it. Raises what the task raised; `SubjectFailed` if its process dies or hangs."""
         ...
 
 
@@ -45,7 +45,8 @@ class Pool:
         if self._executor is None:
             return _Done(task(self._subject, *args, **kwargs))
         reference = self._subject.reference
-        return _Elsewhere(self._executor.submit(_carried_out, reference, task, args, kwargs), reference)
+        future = self._executor.submit(_carried_out, reference, task, args, kwargs)
+        return _Elsewhere(self._executor, reference, future)
 
 
 @contextmanager
@@ -71,21 +72,27 @@ class _Done:
     def __init__(self, result: Any) -> None:
         self._result = result
 
-    def result(self) -> Any:
+    def result(self, seconds_max: float | None = None) -> Any:  # noqa: ARG002 - the interface's
         return self._result
 
 
 class _Elsewhere:
-    def __init__(self, future: Future[Any], reference: str) -> None:
+    def __init__(self, executor: ProcessPoolExecutor, reference: str, future: Future[Any]) -> None:
+        self._executor = executor
         self._future = future
         self._reference = reference
 
-    def result(self) -> Any:
+    def result(self, seconds_max: float | None = None) -> Any:
         try:
-            return self._future.result()
+            return self._future.result(seconds_max)
         except BrokenProcessPool:
             died = "its process died while it was simulated"
             raise SubjectFailed(f"{self._reference}: {died}; does it end the process?") from None
+        except TimeoutError:
+            for process in self._executor._processes.values():  # noqa: SLF001 - who loops will not listen
+                process.kill()
+            late = f"a simulated run did not come back within {seconds_max:.0f} s"
+            raise SubjectFailed(f"{self._reference}: {late}; does it loop without a system call?") from None
 
 
 def _fall_silent() -> None:

@@ -54,6 +54,11 @@ RULES = {
             f"{LAST}; w1 release j1#3; w1 enqueue j1; w1 claim j1#1",
         ),
     ),
+    "a queue that keeps no dead letters may take a dead job anew": Rule(
+        accepted=(f"{LAST}; w1 release j1#3; w1 enqueue j1 =b; w1 claim j1#1 =b",),
+        rejected=(f"{LAST}; w1 enqueue j1; w1 claim j1#1", f"{LAST}; w1 release j1#3; w1 claim j1#1"),
+        terms=Terms(dead_letters=False),
+    ),
     "a lease lasts until ttl after the call of the claim": Rule(
         # The claim is called at 3 us; the last call of the first history returns 1 us after the lease's end.
         accepted=(

@@ -152,8 +152,10 @@ def claim_name(operation: Operation) -> str | None:
     return f"@{operation.worker}" if operation.attempt is None else f"#{operation.attempt}"
 
 
-def _enqueue(state: JobState, operation: Operation, _contract: Contract, instant: int) -> JobState:
-    if state.phase is not Phase.ABSENT:
+def _enqueue(state: JobState, operation: Operation, contract: Contract, instant: int) -> JobState:
+    # A queue that keeps no dead letters may forget a dead job, and take it anew.
+    forgotten = state.phase is Phase.DEAD and not contract.terms.dead_letters
+    if state.phase is not Phase.ABSENT and not forgotten:
         return _unchanged(state, instant)
     return JobState(Phase.QUEUED, instant, payload=operation.value, acked=state.acked)
 

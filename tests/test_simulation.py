@@ -489,8 +489,9 @@ def test_closing_another_descriptor_frees_only_a_posix_lock(name, is_kept):
         assert (taken_ns[0] >= 10_000_000_000) is is_kept
 
 
+@pytest.mark.parametrize("pragma", ["", "PRAGMA busy_timeout = {}", "pragma main.busy_timeout({});"])
 @pytest.mark.parametrize(("timeout", "is_refused"), [(5, False), (1, True)])
-def test_a_busy_database_is_waited_for_in_virtual_time(timeout, is_refused):
+def test_a_busy_database_is_waited_for_in_virtual_time(pragma, timeout, is_refused):
     """A writer waits for another's transaction as long as its timeout says, and no real time passes."""
     interposition.install()
     with scratch() as folder:
@@ -505,7 +506,11 @@ def test_a_busy_database_is_waited_for_in_virtual_time(timeout, is_refused):
 
         def second(worker):
             worker.sleep(1)
-            connection = sqlite3.connect(folder / "db", timeout=timeout, isolation_level=None)
+            connected = 60 if pragma else timeout
+            connection = sqlite3.connect(folder / "db", timeout=connected, isolation_level=None)
+            if pragma:
+                answer = connection.execute(pragma.format(timeout * 1000)).fetchone()
+                assert answer == connection.execute("PRAGMA busy_timeout").fetchone() == (timeout * 1000,)
             try:
                 connection.execute("INSERT INTO t VALUES (1)")
             except sqlite3.OperationalError as error:

@@ -6,6 +6,7 @@ does those of many. `now` and `CURRENT_TIMESTAMP` in SQL are the worker's clock.
 """
 
 import os
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +31,11 @@ PARAMETERS = (
 )
 """Of `sqlite3.connect` after the database, in order; Python 3.15 takes them by name only."""
 
+BUSY_TIMEOUT = re.compile(
+    r"""\s* PRAGMA \s+ (\w+ \s* \.)? \s* busy_timeout \s*
+    ( = \s* (?P<assigned>\d+) | \( \s* (?P<called>\d+) \s* \) )? \s* ;? \s*""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _REAL_CONNECT = sqlite3.connect
 _ended: Counter[str] = Counter()
 """How many transactions of each database have ended, by path."""
@@ -40,6 +46,8 @@ class Cursor(sqlite3.Cursor):
 
     def execute(self, sql: str, *args: Any) -> Self:
         """Run a statement at a point."""
+        assert isinstance(self.connection, Connection)
+        sql = self.connection.without_waiting(sql)
         return self._at_point(sql, partial(super().execute, sql, *args))
 
     def executemany(self, sql: str, *args: Any) -> Self:
@@ -103,6 +111,16 @@ class Connection(sqlite3.Connection):
         """Close; an open transaction is rolled back."""
         super().close()
         _ended[self._path] += 1
+
+    def without_waiting(self, sql: str) -> str:
+        """Return the statement; one that would have SQLite itself wait sets how long the worker does."""
+        asked = BUSY_TIMEOUT.fullmatch(sql)
+        if asked is None:
+            return sql
+        milliseconds = asked["assigned"] or asked["called"]
+        if milliseconds is not None:
+            self._timeout_seconds = int(milliseconds) / 1000
+        return f"SELECT {round(self._timeout_seconds * 1000)} AS timeout"
 
     def at_point(self, sql: str, statement: Callable[[], Any]) -> Any:
         """Stop at a point, then run the statement, waiting while the database is busy."""

@@ -5,10 +5,14 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from ssq_stress import commands
+from ssq_stress.console import BadInput
+from ssq_stress.door import duration
 from ssq_verify import verify as verify_module
 from ssq_verify.execution import scratch
 from ssq_verify.history import EventType
@@ -132,6 +136,41 @@ def test_a_subject_that_never_comes_back_is_named(tmp_path, monkeypatch, does, t
 
     with pool(subject, processes=1) as workers, pytest.raises(SubjectFailed, match=told):
         campaign.begin(workers, SETTINGS, EFFORT, seed=0, only=None)
+
+
+@pytest.mark.scenario("simulation/time-to-go-on")
+def test_more_time_is_more_seeds(tmp_path, monkeypatch):
+    """As long as there is time, rounds with other seeds follow, and what was found is put together."""
+    times = iter([0.0, 1.0, 2.0])
+    monkeypatch.setattr(verify_module, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    report = verify(load("memory"), profile="quick", seed=5, only=None, out=tmp_path / "out", seconds=1.5)
+
+    assert report.next_seed == 5 + 2 * EFFORT.random
+    assert report.explored["schedules"] > 2 * (EFFORT.random + EFFORT.priorities)
+
+
+@pytest.mark.scenario("simulation/a-night-goes-on-where-the-last-one-stopped")
+def test_a_night_goes_on_where_the_last_one_stopped():
+    """The seed is kept for each subject, and read by nightly alone."""
+    assert commands.resumed("file", "nightly") == 0
+    commands.keep_seed("file", "nightly", 1_234)
+    commands.keep_seed("file", "quick", 99)
+
+    assert commands.resumed("file", "nightly") == 1_234
+    assert commands.resumed("file", "quick") == commands.resumed("sqlite", "nightly") == 0
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("1.5m", 90.0), ("8h", 28_800.0)])
+def test_a_duration_is_read(text, seconds):
+    """A number and its unit."""
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "8", "h", "-1h", "8 h", "1d"])
+def test_what_is_no_duration_is_refused(text):
+    """In one line that says what to write."""
+    with pytest.raises(BadInput, match="write 90s, 30m or 8h"):
+        duration(text)
 
 
 class OnlySynced:

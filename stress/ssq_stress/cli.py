@@ -70,8 +70,12 @@ def verify(
     subject: Annotated[
         str, typer.Argument(help="A name from `ssq subjects`, FILE.py:FACTORY or MODULE:FACTORY.")
     ],
-    profile: Annotated[Profile, typer.Option(help="How long to look: 20 s, 60 s, or hours.")] = Profile.QUICK,
+    profile: Annotated[Profile, typer.Option(help="How hard: 20 s, 2 minutes, hours.")] = Profile.QUICK,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other runs. [default: 0]")] = None,
+    seconds: Annotated[
+        str | None,
+        typer.Option("--for", metavar="8h", help="Go on with other seeds for so long; nightly then resumes."),
+    ] = None,
     invariants: Invariants = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write. [default: .ssq/runs/TIME-SUBJECT]")
@@ -80,7 +84,13 @@ def verify(
 ) -> int:
     """Drive a queue through many runs and judge what it did."""
     return commands.verify(
-        subject, profile=profile.value, seed=seed, invariants=invariants, out=out, as_json=json
+        subject,
+        profile=profile.value,
+        seed=seed,
+        lasts=seconds,
+        invariants=invariants,
+        out=out,
+        as_json=json,
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 from rich.text import Text
 
 from ssq_stress.console import progress_shown, say, say_json, width
-from ssq_stress.door import chosen, named_history, named_repro, named_subject, room_for, writable
+from ssq_stress.door import chosen, duration, named_history, named_repro, named_subject, room_for, writable
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import paragraph, printable
@@ -29,13 +29,24 @@ if TYPE_CHECKING:
     from ssq_verify.verify import Report
 
 RUNS = Path(".ssq/runs")
+SEEDS = Path(".ssq/nightly")
+"""For each subject the seed with which the next nightly run begins."""
+NIGHTLY = "nightly"
 
 
 def verify(
-    reference: str, *, profile: str, seed: int | None, invariants: str | None, out: Path | None, as_json: bool
+    reference: str,
+    *,
+    profile: str,
+    seed: int | None,
+    lasts: str | None,
+    invariants: str | None,
+    out: Path | None,
+    as_json: bool,
 ) -> int:
     """Drive a subject, judge it, and show the verdicts. Raises `BadInput`."""
-    seed = SEED if seed is None else seed
+    seconds = duration(lasts) if lasts is not None else 0.0
+    seed = resumed(reference, profile) if seed is None else seed
     only = chosen(invariants)
     queue = named_subject(reference)
     out = writable(out or RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{safe_name(reference)}")
@@ -52,7 +63,9 @@ def verify(
             out=out,
             progress=progress,
             processes=os.cpu_count() or 1,
+            seconds=seconds,
         )
+    keep_seed(reference, profile, report.next_seed)
     if as_json:
         document = {
             "subject": report.subject,
@@ -133,6 +146,19 @@ def subjects(*, as_json: bool) -> int:
     say(f"{name:<{name_width}}  {_summary(each)}" for name, each in listed.items())
     say(["", "Your own: ssq verify path/to/file.py:factory, or package.module:factory"])
     return EXIT_OK
+
+
+def resumed(reference: str, profile: str) -> int:
+    """Return the seed to begin with: nightly goes on where it stopped the last time, the others never do."""
+    kept = SEEDS / f"{safe_name(reference)}.txt"
+    return int(kept.read_text()) if profile == NIGHTLY and kept.is_file() else SEED
+
+
+def keep_seed(reference: str, profile: str, seed: int) -> None:
+    """Note where the next night begins."""
+    if profile == NIGHTLY:
+        SEEDS.mkdir(parents=True, exist_ok=True)
+        (SEEDS / f"{safe_name(reference)}.txt").write_text(f"{seed}\n")
 
 
 def title(command: str, *parts: str) -> Text:

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,14 @@ def chosen(invariants: str | None) -> frozenset[str] | None:
     if not ids:
         raise BadInput("--invariants is empty; name one or more, as in --invariants fencing,integrity")
     return ids
+
+
+def duration(text: str) -> float:
+    """Return the seconds in `90s`, `30m` or `8h`. Raises `BadInput`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if match is None:
+        raise BadInput(f"--for {text}: not a duration; write 90s, 30m or 8h")
+    return float(match[1]) * {"s": 1.0, "m": 60.0, "h": 3_600.0}[match[2]]
 
 
 def invariant_ids() -> tuple[str, ...]:

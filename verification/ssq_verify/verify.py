@@ -4,6 +4,7 @@ Workers take turns (`model`); at the same time other processes let workers race,
 (`simulation`). What breaks in turns is told in turns: that is the plainer story.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -57,7 +58,7 @@ PROFILES = {
     ),
     "nightly": Profile(
         effort=Effort(examples=50_000, steps=50, seconds_max=3_600.0),
-        simulation=campaign.Effort(random=1_000_000, priorities=500_000, preemptions=4, seconds_max=28_800.0),
+        simulation=campaign.Effort(random=20_000, priorities=20_000, preemptions=3, seconds_max=3_600.0),
         tries_max=10_000,
         replays_kept=True,
     ),
@@ -94,6 +95,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What was tried without a gap, and how much that is."""
     not_simulatable: str | None = None
     """What the subject does that no simulation controls."""
+    next_seed: int
+    """Where chance goes on another time."""
     out: str
     """The folder with history, verdicts and repros."""
 
@@ -110,61 +113,87 @@ def verify(
     out: Path,
     progress: Tell = lambda _: None,
     processes: int = 0,
+    seconds: float = 0.0,
 ) -> Report:
     """Verify a subject, and write `history.jsonl`, `verdicts.json` and `repros/` in the folder `out`.
 
-    With `processes` the simulation runs in so many of them, which load the subject by its reference.
+    With `processes` the simulation runs in so many of them, which load the subject by its reference. Until
+    `seconds` have passed, chance goes on with other seeds after those that the profile names.
     Raises `SubjectFailed` if the subject can not be opened, `OSError` if `out` can not be written.
     """
     with pool(subject, processes=processes) as workers:
-        verification = _Verification(subject, PROFILES[profile], SEED if seed is None else seed, only, out)
-        report, history = verification.run(profile, workers, progress)
+        verification = _Verification(
+            subject=subject,
+            profile=PROFILES[profile],
+            seed=SEED if seed is None else seed,
+            only=only,
+            out=out,
+            until=time.monotonic() + seconds,
+            tell=progress,
+        )
+        report, history = verification.run(profile, workers)
     _write(report, history, out)
     return report
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Verification:
-    def __init__(
-        self, subject: Subject, profile: Profile, seed: int, only: Collection[str] | None, out: Path
-    ) -> None:
-        self._subject = subject
-        self._profile = profile
-        self._seed = seed
-        self._only = only
-        self._out = out
+    """One call of `verify`."""
 
-    def run(self, name: str, workers: Pool, progress: Tell) -> tuple[Report, History]:
-        begun = campaign.begin(workers, SETTINGS, self._profile.simulation, seed=self._seed, only=self._only)
-        examples, generated = self._examples(progress)
+    subject: Subject
+    profile: Profile
+    seed: int
+    only: Collection[str] | None
+    out: Path
+    until: float
+    tell: Tell
+
+    def run(self, name: str, workers: Pool) -> tuple[Report, History]:
+        begun = campaign.begin(workers, SETTINGS, self.profile.simulation, seed=self.seed, only=self.only)
+        examples, generated = self._examples()
         history = joined([example.history for example in examples])
-        progress(_at("judging", 0, 1))
-        in_turns = judge.evidence(history, only=self._only)
-        racing = campaign.finished(begun, lambda done, total: progress(_at("simulating", done, total)))
+        self.tell(_at("judging", 0, 1))
+        in_turns = judge.evidence(history, only=self.only)
+        racing, next_seed = self._race(begun, workers)
         verdicts = _verdicts(in_turns, racing)
-        shrunk = self._shrunk_examples(history, examples, generated, in_turns, progress)
+        shrunk = self._shrunk_examples(history, examples, generated, in_turns)
         report = Report(
-            subject=self._subject.reference,
-            seed=self._seed,
+            subject=self.subject.reference,
+            seed=self.seed,
             profile=name,
             ways=(MODEL,) if racing.not_simulatable else (MODEL, SIMULATION),
             verdicts=tuple(shrunk.get(verdict.invariant, verdict) for verdict in verdicts),
-            explored=_explored(examples, self._profile.effort.examples) | racing.tally,
+            explored=_explored(examples, self.profile.effort.examples) | racing.tally,
             certificates=racing.certificates,
             not_simulatable=racing.not_simulatable,
-            out=str(self._out),
+            out=str(self.out),
+            next_seed=next_seed,
         )
         return report, history
 
-    def _examples(self, progress: Tell) -> tuple[list[Example], int]:
+    def _race(self, begun: campaign.Begun, workers: Pool) -> tuple[Explored, int]:
+        """Wait for the searches, begin others while there is time, and return the seed to go on with."""
+        effort, seed, parts = self.profile.simulation, self.seed, list[Explored]()
+        while True:
+            parts.append(campaign.finished(begun, self._tell_simulating))
+            seed += max(effort.random, effort.priorities)
+            if time.monotonic() >= self.until or parts[0].not_simulatable:
+                return campaign.summed(parts), seed
+            begun = campaign.again(workers, begun, SETTINGS, effort, seed=seed, only=self.only)
+
+    def _tell_simulating(self, done: int, total: int) -> None:
+        self.tell(_at("simulating", done, total))
+
+    def _examples(self) -> tuple[list[Example], int]:
         """Return what the seed stands for, then what was kept, and how many of the former there are."""
-        effort = self._profile.effort
+        effort = self.profile.effort
         examples = generate(
-            self._subject,
+            self.subject,
             effort,
-            seed=self._seed,
-            tick=lambda done: progress(_at("generating", done, effort.examples)),
+            seed=self.seed,
+            tick=lambda done: self.tell(_at("generating", done, effort.examples)),
         )
-        kept = replay_kept(self._subject, effort) if self._profile.replays_kept else []
+        kept = replay_kept(self.subject, effort) if self.profile.replays_kept else []
         return examples + kept, len(examples)
 
     def _shrunk_examples(
@@ -173,28 +202,27 @@ class _Verification:
         examples: list[Example],
         generated: int,
         in_turns: Sequence[Evidence],
-        progress: Tell,
     ) -> dict[str, Verdict]:
         broken = [each.violation for each in in_turns if each.violation is not None]
         found: dict[str, Verdict] = {}
         for number, violation in enumerate(broken):
-            progress(_at(f"shrinking {violation.invariant}", number, len(broken)))
+            self.tell(_at(f"shrinking {violation.invariant}", number, len(broken)))
             run, example = _plainest(history, examples, violation.invariant)
             if run < generated:
-                _keep(self._subject, self._profile, example, violation, self._seed)
+                _keep(self.subject, self.profile, example, violation, self.seed)
             found[violation.invariant] = self._shrunk(example.scenario, violation.invariant)
         return found
 
     def _shrunk(self, scenario: Scenario, invariant: str) -> Verdict:
         def failing(candidates: Sequence[Scenario]) -> Collection[int]:
-            history = joined([_executed(self._subject, candidate) for candidate in candidates])
+            history = joined([_executed(self.subject, candidate) for candidate in candidates])
             return {violation.run for violation in violations(history, invariant)}
 
-        smallest = shrink_scenario(scenario, failing, tries_max=self._profile.tries_max)
-        history = _executed(self._subject, smallest)
+        smallest = shrink_scenario(scenario, failing, tries_max=self.profile.tries_max)
+        history = _executed(self.subject, smallest)
         violation = _shortest(violations(history, invariant))
-        path = self._out / "repros" / f"{invariant}.json"
-        save(repro(self._subject, smallest, violation, history), path)
+        path = self.out / "repros" / f"{invariant}.json"
+        save(repro(self.subject, smallest, violation, history), path)
         return Verdict(
             invariant=invariant,
             verdict=Finding.VIOLATED,

@@ -84,6 +84,16 @@ def begin(
     return Begun(probe=found, pending=pending, deadline=deadline)
 
 
+def again(
+    pool: Pool, begun: Begun, settings: Settings, effort: Effort, *, seed: int, only: Collection[str] | None
+) -> Begun:
+    """Begin only what chance decides, with other seeds, on a subject that is known by now."""
+    deadline = time.monotonic() + effort.seconds_max
+    searches = by_chance(begun.probe, settings, effort, seed=seed)
+    pending = [pool.begin(explore, search, only=only, deadline=deadline) for search in searches]
+    return Begun(probe=begun.probe, pending=pending, deadline=deadline)
+
+
 def finished(begun: Begun, tell: Callable[[int, int], None] = lambda _done, _total: None) -> Explored:
     """Wait for all searches, and return what they came to. Raises `SubjectFailed`."""
     parts = []
@@ -107,6 +117,12 @@ def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> I
             yield Sweep(title=f"power loss, {disk}", scenarios=(pair,), faults=faults, fault="power loss")
     for error in ("ENOSPC", "EIO", "EMFILE"):
         yield Sweep(title=error, scenarios=(pair,), faults=Faults(errors=1), fault=error)
+    yield from by_chance(found, settings, effort, seed=seed)
+
+
+def by_chance(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> Iterator[Search]:
+    """Yield the searches that a seed decides."""
+    race, pair = small(settings, workers=2, jobs=1), small(settings, workers=2, jobs=2)
     for first in range(seed, seed + effort.random, CHUNK):
         seeds = range(first, min(first + CHUNK, seed + effort.random))
         yield Chosen(title="random", scenarios=(race, pair), seeds=seeds)
@@ -130,8 +146,9 @@ def summed(parts: Sequence[Explored]) -> Explored:
         evidence=tuple(together(each) for each in zip(*judged, strict=True)),
         found=tuple(found.values()),
         tally=dict(tally),
-        certificates=tuple(line for part in parts for line in part.certificates),
+        certificates=tuple(dict.fromkeys(line for part in parts for line in part.certificates)),
         not_simulatable=next((part.not_simulatable for part in parts if part.not_simulatable), None),
+        left_to_stress={name: why for part in parts for name, why in part.left_to_stress.items()},
     )
 
 

@@ -16,6 +16,7 @@ import os
 import random
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -79,6 +80,11 @@ def install() -> None:
         key = f"{module.__name__}.{name}"
         REAL.setdefault(key, getattr(module, name))
         setattr(module, name, functools.partial(_dispatch, REAL[key], substitute))
+    for name in ("_start_new_thread", "_start_joinable_thread"):
+        # Python 3.13 starts threads by the second; the audit event came with 3.12.
+        if hasattr(threading, name):
+            real = REAL.setdefault(f"threading.{name}", getattr(threading, name))
+            setattr(threading, name, functools.partial(_dispatch, real, _start_thread))
     sys.addaudithook(_audit)
 
 
@@ -234,6 +240,11 @@ def _open_buffered(
 
 def _connect(worker: Worker, _real: Call, *args: Any, **kwargs: Any) -> Any:
     return statements.connect(worker, *args, **kwargs)
+
+
+def _start_thread(_worker: Worker, _real: Call, *_args: Any, **_kwargs: Any) -> Any:
+    starter = sys._getframe(3)  # noqa: SLF001 - of `_dispatch` and `Thread.start`, who called these
+    raise NotSimulatable("a thread", f"{starter.f_code.co_filename}:{starter.f_lineno}")
 
 
 def _getpid(worker: Worker, _real: Call) -> int:

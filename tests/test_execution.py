@@ -214,6 +214,22 @@ def test_dead_letters_are_seen_after_the_drain(tmp_path):
     ]
 
 
+def test_what_a_queue_lists_is_seen_at_the_end(tmp_path):
+    """The jobs that a queue can list after the drain end the history."""
+
+    class Open(Deque):
+        def jobs(self):
+            return iter(("j1", "j2"))
+
+    history = run([], tmp_path, subject_of(Open()))
+
+    assert history.terms.lists_jobs
+    assert [(event.f, event.job_id) for event in history.events[-2:]] == [
+        ("present", "j1"),
+        ("present", "j2"),
+    ]
+
+
 def test_a_queue_that_never_empties_is_given_up(tmp_path):
     """A drain is bounded, and its end says by what."""
 
@@ -236,7 +252,7 @@ def test_dead_letters_that_can_not_be_listed_leave_the_end_open(tmp_path):
     last = run([], tmp_path, subject_of(Secretive())).events[-1]
 
     assert last.f == "drain-cut"
-    assert last.value.startswith("dead() raised LeaseLost")
+    assert last.value.startswith("listing its jobs raised LeaseLost")
 
 
 def test_a_scenario_is_json_both_ways():

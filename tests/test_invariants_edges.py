@@ -205,6 +205,24 @@ def test_bounded_retries(line, terms, broken):
         pytest.param(
             "w1 enqueue j1; w1 claim dies; heal; drained", {"lease": False}, False, id="killed in a claim"
         ),
+        pytest.param(
+            "w1 enqueue j1; w1 claim dies; heal; drained",
+            {"lease": False, "lists_jobs": True},
+            True,
+            id="killed in a claim, and in no list",
+        ),
+        pytest.param(
+            "w1 enqueue j1; w1 claim dies; heal; drained; present j1",
+            {"lease": False, "lists_jobs": True},
+            False,
+            id="killed in a claim, and still there",
+        ),
+        pytest.param(
+            "w1 enqueue j1; heal; drained; present j1",
+            {"lists_jobs": True},
+            True,
+            id="there and not given out",
+        ),
         pytest.param("w1 enqueue j1; power-loss; heal; drained", {}, False, id="for durable to judge"),
         pytest.param(
             "w2 claim -; power-loss; w1 enqueue j1; heal; drained", {}, True, id="enqueued after the loss"

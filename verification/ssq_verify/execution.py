@@ -181,12 +181,19 @@ class Execution:
         limit = self._drain()
         try:
             dead = self._host.perform(DRAIN_WORKER, queue.inner.dead) if self.terms.dead_letters else []
+            there = (
+                self._host.perform(DRAIN_WORKER, lambda: list(queue.inner.jobs()))
+                if self.terms.lists_jobs
+                else []
+            )
         except Exception as error:  # noqa: BLE001 - anybody's code
-            dead, limit = [], f"dead() raised {self._recorder.error_text(error)}"
+            dead, there, limit = [], [], f"listing its jobs raised {self._recorder.error_text(error)}"
         self._record_end(limit)
         for job in dead:
             attempts = getattr(job, "attempts", None)
             self._recorder.record(DRAIN_WORKER, EventType.INFO, "dead", job_id=job.job_id, attempt=attempts)
+        for job_id in there:
+            self._recorder.record(DRAIN_WORKER, EventType.INFO, "present", job_id=job_id)
         self._close()
         header = Header(subject=self._subject.reference, terms=self.terms)
         return History(header=header, events=tuple(self._recorder.events))

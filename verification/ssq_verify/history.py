@@ -36,8 +36,9 @@ OPERATIONS = frozenset({"enqueue", "claim", "ack", "release", "extend", "requeue
 FAULTS = frozenset({"crash", "pause", "resume", "clock", "power-loss", "io-error"})
 """What is done to a worker or its storage; single events of type `info`."""
 
-OBSERVATIONS = frozenset({"open", "heal", "drained", "drain-cut", "dead"})
-"""What the harness did or saw: a handle opened, faults over, the queue empty (or given up), a dead letter."""
+OBSERVATIONS = frozenset({"open", "heal", "drained", "drain-cut", "dead", "present"})
+"""What the harness did or saw: a handle opened, faults over, the queue empty (or given up), a dead letter, a
+job that is in the queue in whatever state."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     payload: bool = True
     dead_letters: bool = True
     """Whether the queue can list its dead letters."""
+    lists_jobs: bool = False
+    """Whether the queue can list the jobs that it has, in whatever state."""
     idempotent_enqueue: bool = True
     repeat_ack: Literal["refused", "accepted"] = "refused"
     late_ack: Literal["accepted", "rejected", "either"] = "accepted"

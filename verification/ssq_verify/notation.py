@@ -34,7 +34,7 @@ _ITEM = re.compile(
     r"(?: (?!dies$)(?P<job>[^\s!?<=>]+))?(?: =(?P<payload>\S*))?(?: (?P<end>!.+|\?|<|dies))?"
 )
 _SINGLE = re.compile(
-    r"(?P<f>heal|drained|drain-cut|dead|power-loss|io-error|pause|resume)(?: (?P<value>.+))?"
+    r"(?P<f>heal|drained|drain-cut|dead|present|power-loss|io-error|pause|resume)(?: (?P<value>.+))?"
 )
 _WORKER_FAULT = re.compile(r"(?P<worker>\S+) (?P<f>dies|clock|opens)(?: (?P<value>[+-]?[\d.]+)s)?")
 _TIME = re.compile(r"\+(?P<count>[\d.]+)(?P<unit>us|ms|s)")
@@ -97,7 +97,7 @@ class _Scribe:
             worker,
             EventType.INFO,
             f,
-            job_id=value if f == "dead" else None,
+            job_id=value if f in {"dead", "present"} else None,
             value=value if f == "drain-cut" else None,
         )
 

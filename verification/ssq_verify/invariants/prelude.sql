@@ -354,7 +354,8 @@ WITH
       arg_max(acked_ns = never() AND released_ns = never(), nth) AS held
     FROM holds GROUP BY job
   ),
-  dead AS (SELECT DISTINCT job FROM events JOIN jobs USING (run, job_id) WHERE f = 'dead')
+  dead AS (SELECT DISTINCT job FROM events JOIN jobs USING (run, job_id) WHERE f = 'dead'),
+  present AS (SELECT DISTINCT job FROM events JOIN jobs USING (run, job_id) WHERE f = 'present')
 SELECT
   owed.*,
   attempts.last_claim,
@@ -362,13 +363,15 @@ SELECT
     OR dead.job IS NOT NULL
     OR (NOT dead_letters AND coalesce(coalesce(claims, 0) + unknown_claims >= max_attempts, false))
     OR (NOT lease AND coalesce(held, false)) AS accounted,
-  -- A queue without leases may lose what a claim held that was killed on its way: which job, nobody knows.
-  NOT lease AND unknown_claims > 0 AS undecided
+  -- Without leases, a job stays with a claim that was killed on its way: which one, nobody knows, but a queue
+  -- that lists its jobs shows that it is there.
+  NOT lease AND unknown_claims > 0 AND (NOT lists_jobs OR present.job IS NOT NULL) AS undecided
 FROM owed
   JOIN runs USING (run)
   LEFT JOIN acked USING (job)
   LEFT JOIN attempts USING (job)
-  LEFT JOIN dead USING (job), terms
+  LEFT JOIN dead USING (job)
+  LEFT JOIN present USING (job), terms
 
 -- table: polls
 -- Every claim that returned, and whether another operation was running at any instant of its call.

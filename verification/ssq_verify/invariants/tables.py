@@ -54,6 +54,7 @@ _TERM_COLUMNS = {
     "back_off": "BOOLEAN",
     "payload": "BOOLEAN",
     "dead_letters": "BOOLEAN",
+    "lists_jobs": "BOOLEAN",
     "idempotent_enqueue": "BOOLEAN",
     "repeat_ack": "VARCHAR",
     "late_ack": "VARCHAR",

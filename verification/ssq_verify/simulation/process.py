@@ -74,12 +74,16 @@ class Process:
         limit = self._emptied(worker)
         try:
             dead = self._opened.inner.dead() if self._terms.dead_letters else []
+            there = list(self._opened.inner.jobs()) if self._terms.lists_jobs else []
         except Exception as error:  # noqa: BLE001 - anybody's code
-            dead, limit = [], f"dead() raised {self._shared.recorder.error_text(error)}"
+            told = self._shared.recorder.error_text(error)
+            dead, there, limit = [], [], f"listing its jobs raised {told}"
         self._record(worker, "drained" if limit is None else "drain-cut", value=limit)
         for job in dead:
             attempts = getattr(job, "attempts", None)
             self._record(worker, "dead", job_id=job.job_id, attempt=attempts)
+        for job_id in there:
+            self._record(worker, "present", job_id=job_id)
 
     @property
     def _opened(self) -> RecordingQueue:

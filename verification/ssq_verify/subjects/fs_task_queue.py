@@ -1,11 +1,12 @@
 """fs-task-queue 0.1.9 with its default lock, which locks nothing: a symbolic link in a folder a state."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fs_task_queue import Queue
-from fs_task_queue.core import DummyLock, JobStatus
+from fs_task_queue.core import DummyLock, Job, JobStatus
 
 from ssq_verify.adapter import AdaptedClaim, claim_of, packed
 from ssq_verify.subject import Policy, Promises, subject
@@ -50,8 +51,14 @@ class FsTaskQueueAdapter:
             job = self._queue.dequeue(timeout=ONE_LOOK_SECONDS)
         except TimeoutError:
             return None
-        (text,) = json.loads(job.job_path.read_bytes())["args"]
-        return claim_of(text, job)
+        return self._claim_of(job)
+
+    def jobs(self) -> Iterator[str]:
+        """Yield the jobs that are in some state: one that is in none is never handed out."""
+        for path in self._queue.job_directory.iterdir():
+            job = Job(self._queue, path.name)
+            if job.get_status() is not None:
+                yield self._claim_of(job).job_id
 
     def ack(self, *, claim: AdaptedClaim) -> None:
         """Call the job, which catches whatever goes wrong: its status tells."""
@@ -59,6 +66,10 @@ class FsTaskQueueAdapter:
         status = claim.receipt.get_status()
         if status is not JobStatus.FINISHED:
             raise RuntimeError(f"the job ended as {status}")
+
+    def _claim_of(self, job: Job) -> AdaptedClaim:
+        (text,) = json.loads(job.job_path.read_bytes())["args"]
+        return claim_of(text, job)
 
 
 @subject(promises=PROMISES, clock="system")

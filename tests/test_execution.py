@@ -218,7 +218,7 @@ def test_what_a_queue_lists_is_seen_at_the_end(tmp_path):
     """The jobs that a queue can list after the drain end the history."""
 
     class Open(Deque):
-        def jobs(self):
+        def job_ids(self):
             return iter(("j1", "j2"))
 
     history = run([], tmp_path, subject_of(Open()))

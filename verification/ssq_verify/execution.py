@@ -182,7 +182,7 @@ class Execution:
         try:
             dead = self._host.perform(DRAIN_WORKER, queue.inner.dead) if self.terms.dead_letters else []
             there = (
-                self._host.perform(DRAIN_WORKER, lambda: list(queue.inner.jobs()))
+                self._host.perform(DRAIN_WORKER, lambda: list(queue.inner.job_ids()))
                 if self.terms.lists_jobs
                 else []
             )

@@ -135,7 +135,7 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
         back_off=promises.back_off,
         payload=takes_payload(queue),
         dead_letters=callable(getattr(queue, "dead", None)),
-        lists_jobs=callable(getattr(queue, "jobs", None)),
+        lists_jobs=callable(getattr(queue, "job_ids", None)),
         idempotent_enqueue=promises.idempotent_enqueue,
         repeat_ack=promises.repeat_ack,
         late_ack=promises.late_ack,

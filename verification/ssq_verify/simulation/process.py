@@ -74,7 +74,7 @@ class Process:
         limit = self._emptied(worker)
         try:
             dead = self._opened.inner.dead() if self._terms.dead_letters else []
-            there = list(self._opened.inner.jobs()) if self._terms.lists_jobs else []
+            there = list(self._opened.inner.job_ids()) if self._terms.lists_jobs else []
         except Exception as error:  # noqa: BLE001 - anybody's code
             told = self._shared.recorder.error_text(error)
             dead, there, limit = [], [], f"listing its jobs raised {told}"

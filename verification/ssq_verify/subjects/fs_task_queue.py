@@ -53,7 +53,7 @@ class FsTaskQueueAdapter:
             return None
         return self._claim_of(job)
 
-    def jobs(self) -> Iterator[str]:
+    def job_ids(self) -> Iterator[str]:
         """Yield the jobs that are in some state: one that is in none is never handed out."""
         for path in self._queue.job_directory.iterdir():
             job = Job(self._queue, path.name)

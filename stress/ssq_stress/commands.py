@@ -22,16 +22,17 @@ from ssq_verify.report.story import story
 from ssq_verify.report.table import explored_lines, summary, verdict_table
 from ssq_verify.scenario import SEED
 from ssq_verify.subject import NotInstalled, Subject, safe_name
-from ssq_verify.verdict import EXIT_OK, EXIT_VIOLATED, Finding, Verdict, exit_code
+from ssq_verify.verdict import EXIT_OK, EXIT_UNDECIDED, EXIT_VIOLATED, Finding, Verdict, exit_code
 
 if TYPE_CHECKING:
-    from ssq_verify.repro import Replay, Repro
+    from ssq_verify.repro import Replayed, Repro
     from ssq_verify.verify import Report
 
 RUNS = Path(".ssq/runs")
 SEEDS = Path(".ssq/nightly")
 """For each subject the seed with which the next nightly run begins."""
 NIGHTLY = "nightly"
+REPLAY_CODES = {"fixed": EXIT_OK, "diverged": EXIT_UNDECIDED}
 
 
 def verify(
@@ -110,19 +111,22 @@ def check(path: Path, *, invariants: str | None, as_json: bool) -> int:
 def replay(path: Path, *, as_json: bool) -> int:
     """Run a repro again and say whether it still fails. Raises `BadInput`."""
     from ssq_verify.repro import replay as replayed  # noqa: PLC0415 - see the module's docstring
+    from ssq_verify.repro import save  # noqa: PLC0415 - as above
 
     repro = named_repro(path)
     named_subject(repro.subject)
-    outcome = replayed(repro)
-    result = "still fails" if outcome.still_fails else "fixed"
-    code = EXIT_VIOLATED if outcome.still_fails else EXIT_OK
+    outcome = replayed(repro, processes=1)
+    code = EXIT_VIOLATED if outcome.still_fails else REPLAY_CODES.get(outcome.result.value, EXIT_OK)
     if as_json:
-        say_json(_replay_document(path, repro, outcome, result))
+        say_json(_replay_document(path, repro, outcome))
         return code
     say([title("replay", str(path), repro.subject, repro.invariant), Text()])
     if outcome.violation is not None:
         say([*story(outcome.history, outcome.violation, width=width()), Text()])
-    say([Text(f"{result}: {repro.invariant}", style="bold red" if outcome.still_fails else "bold green")])
+    if outcome.still_fails and outcome.tried:
+        path = path.with_name(f"{path.stem}-now.json")
+        save(outcome.repro, path)
+    say([_result(outcome)])
     say([f"ssq replay {path}"] if outcome.still_fails else [])
     return code
 
@@ -197,10 +201,24 @@ def _replayed_story(verdict: Verdict) -> list[Text]:
     from ssq_verify.repro import replay as replayed  # noqa: PLC0415 - see the module's docstring
 
     assert verdict.repro is not None
-    outcome = replayed(named_repro(Path(verdict.repro)))
+    outcome = replayed(named_repro(Path(verdict.repro)), processes=1)
     if outcome.violation is None:
         return [Text(f"{verdict.invariant}: {printable(verdict.sentence)}; its repro did not show it again")]
     return story(outcome.history, outcome.violation, width=width())
+
+
+def _result(outcome: "Replayed") -> Text:
+    """Say in a line what a replay came to."""
+    changed = f"the code changed, and {outcome.tried:,} schedules near the recorded one"
+    more = {
+        "still fails nearby": "; the code changed, and a schedule near the recorded one fails now",
+        "fixed": f"; {changed}, all there are, hold" if outcome.tried else "",
+        "diverged": f"; {changed} hold, but there are more: run ssq verify",
+    }
+    result = outcome.result.value
+    line = f"{result.removesuffix(' nearby')}: {outcome.repro.invariant}{more.get(result, '')}"
+    style = "bold red" if outcome.still_fails else "bold green"
+    return Text(line, style="yellow" if result == "diverged" else style)
 
 
 def _replay_commands(verdicts: Sequence[Verdict]) -> list[str]:
@@ -216,13 +234,14 @@ def _witness_length(verdict: Verdict) -> int:
     return len(verdict.violation.witness) if verdict.violation is not None else 0
 
 
-def _replay_document(path: Path, repro: "Repro", outcome: "Replay", result: str) -> dict[str, Any]:
+def _replay_document(path: Path, repro: "Repro", outcome: "Replayed") -> dict[str, Any]:
     violation = outcome.violation
     return {
         "repro": str(path),
         "subject": repro.subject,
         "invariant": repro.invariant,
-        "result": result,
+        "result": outcome.result.value,
+        "tried": outcome.tried,
         "sentence": None if violation is None else violation.sentence,
         "witness": None if violation is None else msgspec.to_builtins(violation.witness),
     }

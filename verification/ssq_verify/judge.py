@@ -7,7 +7,7 @@ import duckdb
 from ssq_verify import invariants, linearize
 from ssq_verify.history import History
 from ssq_verify.invariants import INVARIANTS
-from ssq_verify.verdict import Evidence, Finding, Verdict, refused
+from ssq_verify.verdict import Evidence, Finding, Verdict, Violation, refused
 
 LINEARIZABLE = "linearizable"
 NOT_VACUOUS = "not-vacuous"
@@ -15,6 +15,7 @@ NOT_VACUOUS = "not-vacuous"
 IDS = (*(known.id for known in INVARIANTS if known.id != NOT_VACUOUS), LINEARIZABLE, NOT_VACUOUS)
 """Every invariant, in the order in which verdicts are given."""
 
+VIOLATIONS_MAX = 10_000
 CONCURRENT_WAYS = frozenset({"simulation", "stress"})
 """The ways of making histories that can kill a worker inside an operation, or take the power away."""
 
@@ -70,6 +71,13 @@ def verdict(found: Evidence, *, ways: tuple[str, ...]) -> Verdict:
     if name == LINEARIZABLE:
         return linearize.verdict(found)
     return _covered(found, ways) if name == NOT_VACUOUS else _held(found, ways)
+
+
+def violations(history: History, invariant_id: str) -> tuple[Violation, ...]:
+    """Return how the history breaks one invariant, be it judged by a query or by the exact check."""
+    if invariant_id == LINEARIZABLE:
+        return linearize.violations(history)
+    return invariants.violations(history, invariant_id, limit=VIOLATIONS_MAX)
 
 
 def _held(found: Evidence, ways: tuple[str, ...]) -> Verdict:

@@ -1,26 +1,33 @@
 """How is a failure shown again, on another day and with another Hypothesis? By a file that holds all of it.
 
-A repro names its subject as the command line did, so it is replayed from the folder where it was found.
+A repro names its subject as the command line did, so it is replayed from the folder where it was found. With
+a tape it is a simulated run, replayed in a process of its own; without one, its workers take turns.
 """
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-from ssq_verify import invariants, linearize
 from ssq_verify import subject as subject_module
 from ssq_verify.execution import execute, scratch
 from ssq_verify.history import History
+from ssq_verify.judge import violations
 from ssq_verify.scenario import Scenario
+from ssq_verify.simulation.nearby import nearby
+from ssq_verify.simulation.pool import pool
+from ssq_verify.simulation.run import Simulated, simulate
+from ssq_verify.simulation.shrinking import shrink_simulated
+from ssq_verify.simulation.tape import Deviation, Replay
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Violation
 
-REPRO_VERSION = 1
-VIOLATIONS_MAX = 10_000
+REPRO_VERSION = 2
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,36 +47,81 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     """What happened, in plain words."""
     scenario: Scenario
+    tape: tuple[int, ...] | None = None
+    """The schedule, if workers raced."""
+    taken: tuple[Deviation, ...] = ()
+    """The schedule in words: where it was not the plainest."""
     digest: str
     """Of the history that it gave: see `digest`."""
     versions: Versions
 
 
+class Result(StrEnum):
+    """What a repro came to when it was run again."""
+
+    STILL_FAILS = "still fails"
+    NEARBY = "still fails nearby"
+    """The code changed, and another schedule close to this one fails."""
+    FIXED = "fixed"
+    DIVERGED = "diverged"
+    """The code changed so that the schedule no longer fits, and the search near it was cut by its limit."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Replay:
+class Replayed:
     """What a repro did when it was run again."""
 
-    still_fails: bool
+    result: Result
     history: History
     violation: Violation | None
     is_same_history: bool
     """Whether the history was the recorded one, byte for byte."""
+    run: Simulated | None = None
+    """The simulated run, if workers raced."""
+    repro: Repro
+    """The one that fails now: with another schedule, if only that still does."""
+    tried: int = 0
+    """How many schedules near it were tried."""
+
+    @property
+    def still_fails(self) -> bool:
+        """Whether the invariant is broken."""
+        return self.violation is not None
 
 
 class InvalidRepro(Exception):  # noqa: N818 - it names what is invalid
     """A file that is no repro of this version; the message says what to do."""
 
 
-def repro(subject: Subject, scenario: Scenario, violation: Violation, history: History) -> Repro:
-    """Return the repro of a violation that the scenario's history shows."""
+def repro(
+    subject: Subject,
+    scenario: Scenario,
+    violation: Violation,
+    history: History,
+    *,
+    run: Simulated | None = None,
+) -> Repro:
+    """Return the repro of a violation that the scenario's history shows; of a simulated run, give the run."""
     return Repro(
         subject=subject.reference,
         invariant=violation.invariant,
         sentence=violation.sentence,
         scenario=scenario,
+        tape=None if run is None else run.tape,
+        taken=() if run is None else run.deviations,
         digest=digest(history),
         versions=Versions(ssq=version("ssq"), python=platform.python_version()),
     )
+
+
+def smallest(
+    subject: Subject, scenario: Scenario, tape: tuple[int, ...], invariant: str, *, tries_max: int
+) -> Repro:
+    """Return the repro of the plainest run that breaks the invariant as this one does."""
+    shrunk = shrink_simulated(scenario, tape, subject, invariant, tries_max=tries_max)
+    violation = _shortest(violations(shrunk.run.history, invariant))
+    assert violation is not None
+    return repro(subject, shrunk.scenario, violation, shrunk.run.history, run=shrunk.run)
 
 
 def digest(history: History) -> str:
@@ -102,25 +154,60 @@ def load(path: Path) -> Repro:
         raise InvalidRepro(f"{path}: damaged repro ({error}); run `ssq verify` again") from None
 
 
-def replay(repro: Repro) -> Replay:
-    """Run a repro again on its subject as it is now. Raises `UnknownSubject`, `SubjectFailed`."""
+def replay(repro: Repro, *, processes: int = 0) -> Replayed:
+    """Run a repro again on its subject as it is now; a simulated one in another process, or here with none.
+
+    Raises `UnknownSubject`, `SubjectFailed`, `NotSimulatable`.
+    """
     subject = subject_module.load(repro.subject)
+    if repro.tape is None:
+        return _in_turns(subject, repro)
+    with pool(subject, processes=processes) as workers:
+        return workers.begin(raced, repro).result()
+
+
+def _in_turns(subject: Subject, repro: Repro) -> Replayed:
     with scratch() as workdir:
         history = execute(repro.scenario, subject, workdir)
+    return _replayed(repro, history, None, Result.FIXED)
+
+
+def raced(subject: Subject, repro: Repro) -> Replayed:
+    """Replay a simulated run, and if its schedule no longer fits, search near it."""
+    assert repro.tape is not None
+    with scratch() as workdir:
+        run = simulate(repro.scenario, subject, Replay(repro.tape), workdir)
+    outcome = _replayed(repro, run.history, run, Result.FIXED)
+    if outcome.still_fails or run.deviations == repro.taken:
+        return outcome
+    near = nearby(repro.scenario, repro.tape, subject, repro.invariant)
+    if near.run is None:
+        limit = Result.FIXED if near.is_complete else Result.DIVERGED
+        return _replayed(repro, run.history, run, limit, tried=near.tried)
+    return _replayed(repro, near.run.history, near.run, Result.FIXED, tried=near.tried)
+
+
+def _replayed(
+    repro: Repro, history: History, run: Simulated | None, otherwise: Result, *, tried: int = 0
+) -> Replayed:
     found = violations(history, repro.invariant)
-    return Replay(
-        still_fails=bool(found),
+    fails = Result.NEARBY if tried else Result.STILL_FAILS
+    now = repro
+    if found and tried and run is not None:
+        now = msgspec.structs.replace(repro, tape=run.tape, taken=run.deviations, digest=digest(history))
+    return Replayed(
+        result=fails if found else otherwise,
         history=history,
-        violation=min(found, key=lambda violation: len(violation.witness), default=None),
+        violation=_shortest(found),
         is_same_history=digest(history) == repro.digest,
+        run=run,
+        repro=now,
+        tried=tried,
     )
 
 
-def violations(history: History, invariant: str) -> tuple[Violation, ...]:
-    """Return how the history breaks one invariant, be it judged by a query or by the exact check."""
-    if invariant == "linearizable":
-        return linearize.violations(history)
-    return invariants.violations(history, invariant, limit=VIOLATIONS_MAX)
+def _shortest(found: Sequence[Violation]) -> Violation | None:
+    return min(found, key=lambda violation: len(violation.witness), default=None)
 
 
 class _Version(msgspec.Struct):

@@ -72,10 +72,10 @@ def shrink_scenario(
         return failing([msgspec.structs.replace(scenario, steps=steps) for steps in candidates])
 
     def simpler(steps: Items[Step]) -> Iterator[Items[Step]]:
-        return _simpler_steps(steps, scenario.settings)
+        return simpler_steps(steps, scenario.settings)
 
     shrunk = shrink(scenario.steps, steps_failing, rewrites=simpler, tries_max=tries_max)
-    return msgspec.structs.replace(scenario, steps=_claims_renumbered(shrunk.items))
+    return msgspec.structs.replace(scenario, steps=claims_renumbered(shrunk.items))
 
 
 class _OutOfTriesError(Exception):
@@ -125,7 +125,8 @@ def _shorter(items: Items[T]) -> Iterator[Items[T]]:
             yield items[:first] + items[first + 1 : second] + items[second + 1 :]
 
 
-def _simpler_steps(steps: Items[Step], settings: Settings) -> Iterator[Items[Step]]:
+def simpler_steps(steps: Items[Step], settings: Settings) -> Iterator[Items[Step]]:
+    """Yield the same steps in plainer words, each simpler than what is given."""
     yield from _fewer_names(steps, "worker", "w")
     yield from _fewer_names(steps, "job", "j")
     for position, step in enumerate(steps):
@@ -170,7 +171,8 @@ def _simpler(step: Step, settings: Settings) -> Iterator[Step]:
             yield msgspec.structs.replace(step, seconds=seconds)
 
 
-def _claims_renumbered(steps: Items[Step]) -> Items[Step]:
+def claims_renumbered(steps: Items[Step]) -> Items[Step]:
+    """Return the steps with claims named in their order."""
     used = dict.fromkeys(step.claim for step in steps if step.claim is not None)
     names = {claim: f"claim{number}" for number, claim in enumerate(used, start=1)}
     return tuple(_renamed(step, "claim", names) for step in steps)

@@ -80,6 +80,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The way of making histories that could show more: "simulation" or "stress"."""
     repro: str | None = None
     """The file that replays the violation."""
+    also: tuple[str, ...] = ()
+    """Files that replay violations with other causes."""
 
 
 def refused(found: Evidence) -> Verdict:

@@ -18,11 +18,11 @@ from ssq_verify.execution import execute, scratch
 from ssq_verify.generation import Effort, generate, keep, replay_kept
 from ssq_verify.history import History, joined
 from ssq_verify.machine import SETTINGS, Example
-from ssq_verify.repro import repro, save, violations
+from ssq_verify.repro import Repro, repro, save, smallest
 from ssq_verify.scenario import SEED, Scenario
 from ssq_verify.shrink import shrink_scenario
 from ssq_verify.simulation import campaign
-from ssq_verify.simulation.exploring import Explored
+from ssq_verify.simulation.exploring import Explored, Found
 from ssq_verify.simulation.pool import Pool, pool
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Evidence, Finding, Verdict, Violation, together
@@ -157,6 +157,7 @@ class _Verification:
         racing, next_seed = self._race(begun, workers)
         verdicts = _verdicts(in_turns, racing)
         shrunk = self._shrunk_examples(history, examples, generated, in_turns)
+        shrunk |= self._shrunk_races(workers, racing, known=shrunk)
         report = Report(
             subject=self.subject.reference,
             seed=self.seed,
@@ -213,14 +214,45 @@ class _Verification:
             found[violation.invariant] = self._shrunk(example.scenario, violation.invariant)
         return found
 
+    def _shrunk_races(self, workers: Pool, racing: Explored, *, known: Collection[str]) -> dict[str, Verdict]:
+        """Return a verdict on each invariant that only races break, a repro for each cause."""
+        causes = [found for found in _causes(racing) if found.invariant not in known]
+        begun = [
+            workers.begin(
+                smallest, each.scenario, each.tape, each.invariant, tries_max=self.profile.tries_max
+            )
+            for each in causes
+        ]
+        verdicts: dict[str, Verdict] = {}
+        for number, (each, pending) in enumerate(zip(causes, begun, strict=True)):
+            self.tell(_at(f"shrinking {each.invariant}", number, len(causes)))
+            self._add(verdicts, pending.result())
+        return verdicts
+
+    def _add(self, verdicts: dict[str, Verdict], found: Repro) -> None:
+        """Keep a repro: the first of an invariant tells its story, the others stand beside it."""
+        first = verdicts.get(found.invariant)
+        number = f"-{len(first.also) + 2}" if first is not None else ""
+        path = self.out / "repros" / f"{found.invariant}{number}.json"
+        save(found, path)
+        if first is not None:
+            verdicts[found.invariant] = msgspec.structs.replace(first, also=(*first.also, str(path)))
+            return
+        verdicts[found.invariant] = Verdict(
+            invariant=found.invariant,
+            verdict=Finding.VIOLATED,
+            sentence=found.sentence,
+            repro=str(path),
+        )
+
     def _shrunk(self, scenario: Scenario, invariant: str) -> Verdict:
         def failing(candidates: Sequence[Scenario]) -> Collection[int]:
             history = joined([_executed(self.subject, candidate) for candidate in candidates])
-            return {violation.run for violation in violations(history, invariant)}
+            return {violation.run for violation in judge.violations(history, invariant)}
 
         smallest = shrink_scenario(scenario, failing, tries_max=self.profile.tries_max)
         history = _executed(self.subject, smallest)
-        violation = _shortest(violations(history, invariant))
+        violation = _shortest(judge.violations(history, invariant))
         path = self.out / "repros" / f"{invariant}.json"
         save(repro(self.subject, smallest, violation, history), path)
         return Verdict(
@@ -230,6 +262,14 @@ class _Verification:
             violation=violation,
             repro=str(path),
         )
+
+
+def _causes(racing: Explored) -> list[Found]:
+    """Return what to shrink: of each invariant the plainest failure without a fault and the plainest with."""
+    causes: dict[tuple[str, bool], Found] = {}
+    for each in sorted(racing.found, key=lambda found: found.size):
+        causes.setdefault((each.invariant, bool(each.faults)), each)
+    return list(causes.values())
 
 
 def _verdicts(in_turns: Sequence[Evidence], racing: Explored) -> Iterator[Verdict]:
@@ -253,7 +293,7 @@ def _at(phase: str, done: int, total: int) -> Progress:
 
 def _plainest(history: History, examples: list[Example], invariant: str) -> tuple[int, Example]:
     """Return the run with the fewest steps of those that break the invariant."""
-    runs = sorted({violation.run for violation in violations(history, invariant)})
+    runs = sorted({violation.run for violation in judge.violations(history, invariant)})
     run = min(runs, key=lambda number: len(examples[number].scenario.steps))
     return run, examples[run]
 

@@ -10,8 +10,7 @@ import msgspec
 
 from ssq_verify.execution import scratch
 from ssq_verify.history import History, joined
-from ssq_verify.judge import evidence
-from ssq_verify.repro import violations
+from ssq_verify.judge import evidence, violations
 from ssq_verify.scenario import Scenario
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.run import Simulated, simulate

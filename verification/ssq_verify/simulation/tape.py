@@ -8,6 +8,8 @@ tape is a plainer run, so one shrinker minimises everything.
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from ssq_verify.simulation.point import Point
+
 
 class Deviation(NamedTuple):
     """An answer that was not the plainest."""
@@ -17,6 +19,10 @@ class Deviation(NamedTuple):
     kind: str
     chosen: str
     """The option, in words."""
+    worker: str = ""
+    """Who was at work."""
+    at: str = ""
+    """What it was about to do."""
 
 
 class Strategy(Protocol):
@@ -48,6 +54,11 @@ class Tape:
         self.owners.append(self.owner)
         return answer
 
+    def told(self, worker: str, point: Point | None) -> None:
+        """Add to the last deviation where it was taken."""
+        at = "" if point is None else f"{point.call} {point.detail}"
+        self.deviations[-1] = self.deviations[-1]._replace(worker=worker, at=at)
+
 
 class Untold:
     """A strategy that is always plain, on a tape that stays empty: for what goes on alone."""
@@ -65,16 +76,16 @@ class Replay:
     """Answers from a tape; past its end, or where an answer no longer fits, the plainest choice."""
 
     def __init__(self, cells: Sequence[int]) -> None:
-        self._cells = cells
+        self.cells = cells
         self._next = 0
         self.diverged = False
         """Whether an answer did not fit its options: the code under test changed since the tape was made."""
 
     def choose(self, kind: str, options: Sequence[str]) -> int:  # noqa: ARG002 - the interface's
         """Return the next cell."""
-        if self._next >= len(self._cells):
+        if self._next >= len(self.cells):
             return 0
-        answer = self._cells[self._next]
+        answer = self.cells[self._next]
         self._next += 1
         if answer >= len(options):
             self.diverged = True

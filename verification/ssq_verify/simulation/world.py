@@ -62,6 +62,7 @@ class Passed(NamedTuple):
     """How many cells the tape had, the last of them let the worker go on; 0 if what is done alone."""
 
 
+OPENS = frozenset({"os.open", "open", "os.listdir", "os.scandir"})
 SYNCS = frozenset({"os.fsync", "os.fdatasync"})
 
 
@@ -258,6 +259,8 @@ class World:
             options.append("let time pass")
         options += self._faults(ready[0])
         answer = self.tape.choose("next", options)
+        if answer and isinstance(self.tape, Tape):
+            self.tape.told(ready[0].name, ready[0].point)
         if answer < len(ready):
             self._resume(ready[answer], None)
         elif options[answer] == "let time pass":
@@ -275,7 +278,7 @@ class World:
         faults = [KILL] * (left.kills > 0 and is_end)
         faults += [POWER_LOSS] * (left.power_losses > 0 and is_end)
         if left.errors > 0 and point.may_fail:
-            faults += ERRORS
+            faults += _possible_errors(point)
         if left.pauses > 0:
             faults += [f"{PAUSE}{seconds} s" for seconds in left.pause_seconds]
         return faults
@@ -334,6 +337,13 @@ class World:
             return
         (name,) = point.writes
         disk.synced(next(inode for inode, known in self._inodes.items() if name == f"file:{known}"))
+
+
+def _possible_errors(point: Point) -> list[str]:
+    """Return how a call can fail: what only reads needs no space, and what opens nothing no descriptor."""
+    errors = ["EIO"]
+    errors += ["ENOSPC"] * bool(point.writes)
+    return errors + ["EMFILE"] * (point.call in OPENS)
 
 
 def current() -> Worker | None:

@@ -4,6 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -14,7 +15,7 @@ from ssq_verify.judge import evidence, violations
 from ssq_verify.scenario import Scenario
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.run import Simulated, simulate
-from ssq_verify.simulation.tape import Strategy
+from ssq_verify.simulation.tape import Redundant, Strategy
 from ssq_verify.simulation.world import KILL, PAUSE, POWER_LOSS
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Evidence, together
@@ -71,7 +72,7 @@ def explore(
         for scenario, strategy in search.runs():
             if time.monotonic() > deadline:
                 return collector.explored(certificates=(f"{search.title}: cut by time",))
-            with scratch() as workdir:
+            with scratch() as workdir, suppress(Redundant):
                 collector.add(scenario, simulate(scenario, subject, strategy, workdir))
     except NotSimulatable as limit:
         return Explored(not_simulatable=f"{limit.what} at {limit.where}")

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+CALL = "call"
+"""The point before an operation is called: whatever others finish here, it comes after."""
 RETURN = "return"
 """The point between an operation's last effect and its answer: unseen by others, and a crash may strike."""
 

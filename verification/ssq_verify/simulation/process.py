@@ -9,7 +9,7 @@ from ssq_verify.history import EventType, Terms
 from ssq_verify.live import LiveJobs
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
 from ssq_verify.scenario import Settings, Step, StepKind
-from ssq_verify.simulation.point import RETURN, Killed, NotSimulatable, Point
+from ssq_verify.simulation.point import CALL, RETURN, Killed, NotSimulatable, Point
 from ssq_verify.simulation.world import State, Worker, World
 from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
 
@@ -108,6 +108,7 @@ class Process:
             elif step.do is StepKind.CLOCK:
                 self._set_clock(worker, step)
             elif self._queue is not None or self._open(worker):
+                worker.reach(Point(CALL, step.do))
                 self._operate(worker, step)
 
     def _crash(self, worker: Worker, rest: Steps) -> Never:
@@ -189,7 +190,7 @@ class Process:
             queue,
             shared.recorder,
             self._name,
-            clock=worker.clock,
+            clock=worker.clock.shown,
             on_return=lambda operation: worker.reach(Point(RETURN, operation)),
         )
         return True
@@ -213,4 +214,4 @@ class Process:
         return f"{DRAIN_POLLS_MAX} polls"
 
     def _record(self, worker: Worker, f: str, **fields: Any) -> None:
-        self._shared.recorder.record(self._name, EventType.INFO, f, clock=worker.clock, **fields)
+        self._shared.recorder.record(self._name, EventType.INFO, f, clock=worker.clock.shown, **fields)

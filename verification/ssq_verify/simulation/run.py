@@ -53,7 +53,10 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
 def simulate(
     scenario: Scenario, subject: Subject, strategy: Strategy, workdir: Path, *, run: int = 0
 ) -> Simulated:
-    """Run the scenario on the subject's unmodified code. Raises `SubjectFailed`, `NotSimulatable`."""
+    """Run the scenario on unmodified code. Raises `SubjectFailed`, `NotSimulatable`, `Redundant`.
+
+    A strategy with a method `attend(world)` is told of the world before its first choice, to look at it only.
+    """
     interposition.install()
     return _Simulation(scenario, subject, strategy, workdir, run).run()
 
@@ -64,7 +67,7 @@ class _Simulation:
     ) -> None:
         self._is_of_one_process = subject.promises.processes == "one"
         self._scenario = in_one_process(scenario) if self._is_of_one_process else scenario
-        self._tape = Tape(strategy)
+        self._strategy, self._tape = strategy, Tape(strategy)
         self._world = World(Untold(), str(workdir))
         self._world.on_fault = self._struck
         recorder = CanonicalRecorder(true_time_ns=self._world.time.tick, workdir=str(workdir), run=run)
@@ -96,6 +99,8 @@ class _Simulation:
         shared.is_concurrent = True
         world.begin_anew()
         world.tape, world.faults = self._tape, self._scenario.faults
+        if (attend := getattr(self._strategy, "attend", None)) is not None:
+            attend(world)
         try:
             deadlocked = self._run_world()
             self._drain()

@@ -33,6 +33,10 @@ class Strategy(Protocol):
         ...
 
 
+class Redundant(Exception):  # noqa: N818 - it names what the run is
+    """Raised by a strategy that has seen, in another order, all that the rest of a run could show."""
+
+
 class Tape:
     """Records the answers of a strategy, and for each the step of the scenario that it belongs to."""
 

@@ -274,7 +274,7 @@ class Execution:
         except (SubjectFailed, NotSimulatable):
             raise
         except NeverReturned:
-            self._drop(worker)
+            self._crash(worker)
             return None
         except Exception:  # noqa: BLE001 - anybody's code
             return None

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ssq_core.queue import Clock
 from ssq_verify.simulation import interposition
 from ssq_verify.simulation.tape import Untold
-from ssq_verify.simulation.world import Worker, World
+from ssq_verify.simulation.world import Endless, Worker, World
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Host:
         process.operation, process.outcome = operation, None
         try:
             self._world.run()
-        except RuntimeError as error:
+        except Endless as error:
             self.end(name)
             raise NeverReturned(str(error)) from error
         self._world.trace.clear()

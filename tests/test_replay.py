@@ -69,17 +69,17 @@ def test_a_repro_is_read_back_as_it_was_saved(tmp_path):
     document = json.loads(path.read_text())
 
     assert load(path) == kept
-    assert document["ssq_repro"] == 1
+    assert document["ssq_repro"] == 2
     assert set(document) == set(Repro.__struct_fields__)
-    assert path.read_text().startswith('{\n  "ssq_repro": 1,\n')
+    assert path.read_text().startswith('{\n  "ssq_repro": 2,\n')
 
 
 @pytest.mark.scenario("verdicts/a-repro-of-another-version")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'{"ssq_repro": 2, "tape": []}', "repro version 2, this ssq replays 1; use the ssq that wrote it"),
-        (b'{"ssq_repro": 1, "subject": "file"}', "damaged repro"),
+        (b'{"ssq_repro": 1, "tape": []}', "repro version 1, this ssq replays 2; use the ssq that wrote it"),
+        (b'{"ssq_repro": 2, "subject": "file"}', "damaged repro"),
         (b"{}", "not a repro"),
         (b"\xff\xfe", "not a repro"),
         (b"", "not a repro"),

@@ -116,12 +116,13 @@ def repro(
 
 def smallest(
     subject: Subject, scenario: Scenario, tape: tuple[int, ...], invariant: str, *, tries_max: int
-) -> Repro:
-    """Return the repro of the plainest run that breaks the invariant as this one does."""
+) -> tuple[Repro, History]:
+    """Return the repro, and the history, of the plainest run that breaks the invariant as this one does."""
     shrunk = shrink_simulated(scenario, tape, subject, invariant, tries_max=tries_max)
     violation = _shortest(violations(shrunk.run.history, invariant))
     assert violation is not None
-    return repro(subject, shrunk.scenario, violation, shrunk.run.history, run=shrunk.run)
+    history = shrunk.run.history
+    return repro(subject, shrunk.scenario, violation, history, run=shrunk.run), history
 
 
 def digest(history: History) -> str:

@@ -157,7 +157,8 @@ class _Verification:
         racing, next_seed = self._race(begun, workers)
         verdicts = _verdicts(in_turns, racing)
         shrunk = self._shrunk_examples(history, examples, generated, in_turns)
-        shrunk |= self._shrunk_races(workers, racing, known=shrunk)
+        raced = self._shrunk_races(workers, racing, known=shrunk)
+        shrunk |= self._told([found for found, _ in raced])
         report = Report(
             subject=self.subject.reference,
             seed=self.seed,
@@ -170,7 +171,7 @@ class _Verification:
             out=str(self.out),
             next_seed=next_seed,
         )
-        return report, history
+        return report, joined([history, *(each for _, each in raced)])
 
     def _race(self, begun: campaign.Begun, workers: Pool) -> tuple[Explored, int]:
         """Wait for the searches, begin others while there is time, and return the seed to go on with."""
@@ -214,36 +215,37 @@ class _Verification:
             found[violation.invariant] = self._shrunk(example.scenario, violation.invariant)
         return found
 
-    def _shrunk_races(self, workers: Pool, racing: Explored, *, known: Collection[str]) -> dict[str, Verdict]:
-        """Return a verdict on each invariant that only races break, a repro for each cause."""
+    def _shrunk_races(
+        self, workers: Pool, racing: Explored, *, known: Collection[str]
+    ) -> list[tuple[Repro, History]]:
+        """Return the plainest run of each cause that breaks what no workers in turns break."""
         causes = [found for found in _causes(racing) if found.invariant not in known]
+        tries_max = self.profile.tries_max
         begun = [
-            workers.begin(
-                smallest, each.scenario, each.tape, each.invariant, tries_max=self.profile.tries_max
-            )
+            workers.begin(smallest, each.scenario, each.tape, each.invariant, tries_max=tries_max)
             for each in causes
         ]
-        verdicts: dict[str, Verdict] = {}
+        shrunk = []
         for number, (each, pending) in enumerate(zip(causes, begun, strict=True)):
             self.tell(_at(f"shrinking {each.invariant}", number, len(causes)))
-            self._add(verdicts, pending.result())
-        return verdicts
+            shrunk.append(pending.result())
+        return shrunk
 
-    def _add(self, verdicts: dict[str, Verdict], found: Repro) -> None:
-        """Keep a repro: the first of an invariant tells its story, the others stand beside it."""
-        first = verdicts.get(found.invariant)
-        number = f"-{len(first.also) + 2}" if first is not None else ""
-        path = self.out / "repros" / f"{found.invariant}{number}.json"
-        save(found, path)
-        if first is not None:
-            verdicts[found.invariant] = msgspec.structs.replace(first, also=(*first.also, str(path)))
-            return
-        verdicts[found.invariant] = Verdict(
-            invariant=found.invariant,
-            verdict=Finding.VIOLATED,
-            sentence=found.sentence,
-            repro=str(path),
-        )
+    def _told(self, repros: Sequence[Repro]) -> dict[str, Verdict]:
+        """Keep the repros: the first of an invariant is its verdict's, the others stand beside it."""
+        verdicts: dict[str, Verdict] = {}
+        for found in repros:
+            name = found.invariant
+            first = verdicts.get(name)
+            number = "" if first is None else f"-{len(first.also) + 2}"
+            path = self.out / "repros" / f"{name}{number}.json"
+            save(found, path)
+            verdicts[name] = (
+                Verdict(invariant=name, verdict=Finding.VIOLATED, sentence=found.sentence, repro=str(path))
+                if first is None
+                else msgspec.structs.replace(first, also=(*first.also, str(path)))
+            )
+        return verdicts
 
     def _shrunk(self, scenario: Scenario, invariant: str) -> Verdict:
         def failing(candidates: Sequence[Scenario]) -> Collection[int]:

@@ -122,7 +122,7 @@ def replay(path: Path, *, as_json: bool) -> int:
         return code
     say([title("replay", str(path), repro.subject, repro.invariant), Text()])
     if outcome.violation is not None:
-        say([*story(outcome.history, outcome.violation, width=width()), Text()])
+        say([*story(outcome.history, outcome.violation, width=width(), raced=outcome.raced), Text()])
     if outcome.still_fails and outcome.tried:
         path = path.with_name(f"{path.stem}-now.json")
         save(outcome.repro, path)
@@ -204,7 +204,7 @@ def _replayed_story(verdict: Verdict) -> list[Text]:
     outcome = replayed(named_repro(Path(verdict.repro)), processes=1)
     if outcome.violation is None:
         return [Text(f"{verdict.invariant}: {printable(verdict.sentence)}; its repro did not show it again")]
-    return story(outcome.history, outcome.violation, width=width())
+    return story(outcome.history, outcome.violation, width=width(), raced=outcome.raced)
 
 
 def _result(outcome: "Replayed") -> Text:

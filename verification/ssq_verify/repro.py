@@ -4,6 +4,7 @@ A repro names its subject as the command line did, so it is replayed from the fo
 a tape it is a simulated run, replayed in a process of its own; without one, its workers take turns.
 """
 
+import dataclasses
 import hashlib
 import platform
 from collections.abc import Sequence
@@ -18,11 +19,13 @@ from ssq_verify import subject as subject_module
 from ssq_verify.execution import execute, scratch
 from ssq_verify.history import History
 from ssq_verify.judge import violations
+from ssq_verify.report.racing import Raced, Stop
 from ssq_verify.scenario import Scenario
 from ssq_verify.simulation.nearby import nearby
 from ssq_verify.simulation.pool import pool
 from ssq_verify.simulation.run import Simulated, simulate
 from ssq_verify.simulation.shrinking import shrink_simulated
+from ssq_verify.simulation.strategies import RUN
 from ssq_verify.simulation.tape import Deviation, Replay
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Violation
@@ -82,6 +85,18 @@ class Replayed:
     """The one that fails now: with another schedule, if only that still does."""
     tried: int = 0
     """How many schedules near it were tried."""
+    passing: History | None = None
+    """The same run without its last deviation, if that holds."""
+
+    @property
+    def raced(self) -> Raced | None:
+        """What the story of a simulated run needs besides the history."""
+        if self.run is None:
+            return None
+        taken = self.run.deviations
+        stops = tuple(Stop(each.event, each.worker, each.at) for each in taken if each.chosen.startswith(RUN))
+        kept = [each.chosen for each in taken if each.kind not in {"next", "order"}]
+        return Raced(stops=stops, survives="; ".join(kept), passing=self.passing)
 
     @property
     def still_fails(self) -> bool:
@@ -179,13 +194,25 @@ def raced(subject: Subject, repro: Repro) -> Replayed:
     with scratch() as workdir:
         run = simulate(repro.scenario, subject, Replay(repro.tape), workdir)
     outcome = _replayed(repro, run.history, run, Result.FIXED)
-    if outcome.still_fails or run.deviations == repro.taken:
+    if outcome.still_fails:
+        return dataclasses.replace(outcome, passing=_without_last_deviation(subject, repro, run))
+    if run.deviations == repro.taken:
         return outcome
     near = nearby(repro.scenario, repro.tape, subject, repro.invariant)
     if near.run is None:
         limit = Result.FIXED if near.is_complete else Result.DIVERGED
         return _replayed(repro, run.history, run, limit, tried=near.tried)
     return _replayed(repro, near.run.history, near.run, Result.FIXED, tried=near.tried)
+
+
+def _without_last_deviation(subject: Subject, repro: Repro, run: Simulated) -> History | None:
+    """Return the history of the plainer run, if it holds: a shrunk tape has no deviation in vain."""
+    turns = [each for each in run.deviations if each.kind == "next"]
+    if not turns:
+        return None
+    with scratch() as workdir:
+        plainer = simulate(repro.scenario, subject, Replay(run.tape[: turns[-1].cell]), workdir)
+    return None if violations(plainer.history, repro.invariant) else plainer.history
 
 
 def _replayed(

@@ -9,13 +9,16 @@ from rich.text import Text
 
 from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation
 from ssq_verify.report.layout import GAP, WIDTH, Cell, paragraph, printable, rounded, row, shortened
+from ssq_verify.report.racing import Raced, Stop, stopped, struck, without_it
 from ssq_verify.verdict import Violation
 
 ROWS_MAX = 10
 MARK = "✗ here"
 SETTLED_NS = 1_000_000
 """An operation that took less than this is shown at one instant."""
-QUIET = frozenset({"open", "heal"})
+QUIET = frozenset({"open", "heal", "resume"})
+AT_THE_END = frozenset({"no-lost-job", "durable"})
+"""Invariants that break when the queue is found drained."""
 """Observations that no story needs."""
 
 
@@ -32,20 +35,35 @@ class Row:
     """Here the promise broke."""
 
 
-def story(history: History, violation: Violation, *, width: int = WIDTH) -> list[Text]:
-    """Return the story of a violation that was found in this history, as lines at most `width` wide."""
+def story(
+    history: History, violation: Violation, *, width: int = WIDTH, raced: Raced | None = None
+) -> list[Text]:
+    """Return the story of a violation that was found in this history, as lines at most `width` wide.
+
+    Where workers raced, it shows where each was stopped or struck, and how a run without that differs.
+    """
     sentence = Text(no_wrap=True).append(violation.invariant, style="bold red")
     lines = [sentence, *paragraph(rounded(violation.sentence), width=width), Text()]
-    return lines + drawn(rows(history, violation), width=width)
+    lines += drawn(rows(history, violation, raced=raced), width=width)
+    if raced is not None and raced.passing is not None:
+        lines += paragraph(without_it(history, raced.passing), width=width, style="dim")
+    return lines
 
 
-def rows(history: History, violation: Violation, *, limit: int = ROWS_MAX) -> tuple[Row, ...]:
+def rows(
+    history: History, violation: Violation, *, limit: int = ROWS_MAX, raced: Raced | None = None
+) -> tuple[Row, ...]:
     """Choose the rows that tell it: what shows the violation, what happened to that job, what stands near."""
     witness = {event.index for event in violation.witness}
-    moments = _moments(history, violation.run)
+    if violation.invariant in AT_THE_END:
+        witness |= {
+            event.index for event in history.events if event.run == violation.run and event.f == "drained"
+        }
+    raced = raced or Raced()
+    moments = _moments(history, violation.run, raced.stops)
     shown = sorted(_chosen(moments, witness, violation.job_id, limit), key=lambda moment: moment.index)
     start_ns = min((event.time_ns for event in history.events if event.run == violation.run), default=0)
-    told = [_row(moment, start_ns, witness, violation) for moment in shown]
+    told = [_row(moment, start_ns, witness, violation, raced.survives) for moment in shown]
     last = max((position for position, each in enumerate(told) if each.is_witness), default=-1)
     return tuple(
         Row(
@@ -92,15 +110,25 @@ def seconds(time_ns: int) -> str:
 class _Moment:
     """An operation, or a single event, at its place in the history."""
 
-    index: int
-    """Of what closed it; of what opened it, if nothing did."""
-    what: Operation | Event
+    index: float
+    """Of what closed it; of what opened it, if nothing did; a stop stands between two events."""
+    what: "Operation | Event | _Stopped"
     indexes: frozenset[int]
     healed: bool
     """It came after the faults were over: the drain."""
 
 
-def _moments(history: History, run: int) -> list[_Moment]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stopped:
+    """A stop, told."""
+
+    worker: str
+    time_ns: int
+    text: str
+    job_id: str | None = None
+
+
+def _moments(history: History, run: int, stops: Iterable[Stop]) -> list[_Moment]:
     heal = min(
         (event.index for event in history.events if event.run == run and event.f == "heal"), default=None
     )
@@ -115,6 +143,11 @@ def _moments(history: History, run: int) -> list[_Moment]:
         for event in history.events
         if event.run == run and event.index not in paired and event.f not in QUIET
     ]
+    for stop in stops:
+        told = stopped(history, stop)
+        time_ns = history.events[stop.event - 1].time_ns
+        what = _Stopped(worker=stop.worker, time_ns=time_ns, text=told)
+        moments.append(_Moment(index=stop.event - 0.5, what=what, indexes=frozenset(), healed=False))
     return sorted(moments, key=lambda moment: moment.index)
 
 
@@ -131,8 +164,8 @@ def _moment(what: Operation | Event, index: int, closed: int | None, heal: int |
 def _chosen(moments: list[_Moment], witness: set[int], job_id: str | None, limit: int) -> list[_Moment]:
     end = max(witness, default=moments[-1].index if moments else 0)
 
-    def rank(moment: _Moment) -> tuple[int, int]:
-        if moment.indexes & witness:
+    def rank(moment: _Moment) -> tuple[int, float]:
+        if moment.indexes & witness or _is_turn(moment):
             return 0, moment.index
         about_the_job = job_id is not None and moment.what.job_id == job_id
         return (1 if about_the_job else 2), end - moment.index
@@ -141,20 +174,27 @@ def _chosen(moments: list[_Moment], witness: set[int], job_id: str | None, limit
         moment
         for moment in moments
         if moment.indexes & witness
+        or _is_turn(moment)
         or (moment.index <= end and (not moment.healed or moment.what.job_id == job_id))
     ]
     return sorted(candidates, key=rank)[:limit]
 
 
-def _row(moment: _Moment, start_ns: int, witness: set[int], violation: Violation) -> Row:
+def _is_turn(moment: _Moment) -> bool:
+    """Whether here the schedule did what the story turns on."""
+    what = moment.what
+    return isinstance(what, _Stopped) or (isinstance(what, Event) and struck(what) is not None)
+
+
+def _row(moment: _Moment, start_ns: int, witness: set[int], violation: Violation, survives: str) -> Row:
     what = moment.what
     shows_payload = violation.invariant == "integrity"
-    text = (
-        operation_text(what, shows_payload=shows_payload) if isinstance(what, Operation) else event_text(what)
-    )
-    if isinstance(what, Event):
-        time_ns = what.time_ns
+    if isinstance(what, _Stopped):
+        time_ns, text = what.time_ns, what.text
+    elif isinstance(what, Event):
+        time_ns, text = what.time_ns, struck(what, survives) or event_text(what)
     else:
+        text = operation_text(what, shows_payload=shows_payload)
         time_ns = what.inv_ns if what.ret_ns == NEVER_NS else what.ret_ns
         text += (
             f" (called at {seconds(what.inv_ns - start_ns)})" if time_ns - what.inv_ns >= SETTLED_NS else ""
@@ -163,7 +203,7 @@ def _row(moment: _Moment, start_ns: int, witness: set[int], violation: Violation
         time_ns=time_ns - start_ns,
         worker=printable(what.worker),
         text=printable(text),
-        is_witness=bool(moment.indexes & witness),
+        is_witness=bool(moment.indexes & witness) or _is_turn(moment),
     )
 
 

@@ -19,7 +19,7 @@ from ssq_verify.simulation.disk import Disk, Model
 from ssq_verify.simulation.point import Point
 from ssq_verify.simulation.process import Process, Shared
 from ssq_verify.simulation.tape import Deviation, Strategy, Tape, Untold
-from ssq_verify.simulation.world import KILL, POWER_LOSS, RESUME, Endless, Passed, State, Worker, World
+from ssq_verify.simulation.world import KILL, PAUSE, POWER_LOSS, RESUME, Endless, Passed, State, Worker, World
 from ssq_verify.subject import Subject
 
 
@@ -165,10 +165,11 @@ class _Simulation:
             return
         operation = shared.acting.get(worker.name, "")
         self._faults.append(Struck(fault, worker.name, operation, point, len(self._tape.cells)))
-        f = {KILL: "crash", POWER_LOSS: "power-loss"}.get(fault)
-        if f is not None:
-            shared.recorder.record(worker.name, EventType.INFO, f, value=f"{point.call} {point.detail}")
-        elif fault.startswith("pause "):
-            shared.recorder.record(worker.name, EventType.INFO, "pause", value=fault.removeprefix("pause "))
+        at = f"{point.call} {point.detail}"
+        if fault in {KILL, POWER_LOSS}:
+            f, value = ("crash" if fault == KILL else "power-loss"), at
+        elif fault.startswith(PAUSE):
+            f, value = "pause", f"{fault.removeprefix(PAUSE)}|{at}"
         else:
-            shared.recorder.record(worker.name, EventType.INFO, "io-error", value=fault)
+            f, value = "io-error", f"{fault}|{at}"
+        shared.recorder.record(worker.name, EventType.INFO, f, value=value)

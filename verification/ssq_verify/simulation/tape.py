@@ -23,6 +23,8 @@ class Deviation(NamedTuple):
     """Who was at work."""
     at: str = ""
     """What it was about to do."""
+    event: int = 0
+    """How many events the history had by then."""
 
 
 class Strategy(Protocol):
@@ -58,10 +60,10 @@ class Tape:
         self.owners.append(self.owner)
         return answer
 
-    def told(self, worker: str, point: Point | None) -> None:
+    def told(self, worker: str, point: Point | None, event: int) -> None:
         """Add to the last deviation where it was taken."""
         at = "" if point is None else f"{point.call} {point.detail}"
-        self.deviations[-1] = self.deviations[-1]._replace(worker=worker, at=at)
+        self.deviations[-1] = self.deviations[-1]._replace(worker=worker, at=at, event=event)
 
 
 class Untold:

@@ -260,7 +260,7 @@ class World:
         options += self._faults(ready[0])
         answer = self.tape.choose("next", options)
         if answer and isinstance(self.tape, Tape):
-            self.tape.told(ready[0].name, ready[0].point)
+            self.tape.told(ready[0].name, ready[0].point, self.events())
         if answer < len(ready):
             self._resume(ready[answer], None)
         elif options[answer] == "let time pass":

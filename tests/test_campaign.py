@@ -40,9 +40,7 @@ def _small(tmp_path, monkeypatch):
     """Run little, and where nothing was kept before."""
     monkeypatch.chdir(tmp_path)
     small = replace(PROFILES["quick"].effort, examples=40)
-    monkeypatch.setitem(
-        PROFILES, "quick", replace(PROFILES["quick"], effort=small, simulation=EFFORT, replays_kept=False)
-    )
+    monkeypatch.setitem(PROFILES, "quick", replace(PROFILES["quick"], effort=small, simulation=EFFORT))
 
 
 def verified(subject, tmp_path):

@@ -34,7 +34,7 @@ def few_examples(monkeypatch):
 def use(monkeypatch, *, examples):
     """Let `quick` try so many examples, the same however busy the machine is."""
     effort = replace(QUICK.effort, examples=examples, seconds_max=600.0)
-    monkeypatch.setitem(verify_module.PROFILES, "quick", replace(QUICK, effort=effort, replays_kept=False))
+    monkeypatch.setitem(verify_module.PROFILES, "quick", replace(QUICK, effort=effort))
 
 
 @pytest.mark.scenario("command-line/everything-holds")

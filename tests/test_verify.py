@@ -9,10 +9,11 @@ from tempfile import mkdtemp
 import msgspec
 import pytest
 
+from ssq_verify import failures
 from ssq_verify import history as history_module
 from ssq_verify import verify as verify_module
 from ssq_verify.execution import execute, scratch
-from ssq_verify.generation import Effort, generate, keep, replay_kept
+from ssq_verify.generation import Effort, generate
 from ssq_verify.history import History
 from ssq_verify.judge import IDS, judge
 from ssq_verify.repro import load, replay, violations
@@ -138,7 +139,7 @@ def test_a_correct_queue_is_not_accused_whatever_the_seed(name):
 
 def test_only_the_asked_invariants_are_judged(tmp_path, monkeypatch):
     """With `only`, one verdict is given, and the rest is not shrunk either."""
-    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=SMALL, tries_max=100, replays_kept=False))
+    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=SMALL, tries_max=100))
     report = verify(
         load_subject("naive-file"), profile="quick", seed=None, only={"fencing"}, out=tmp_path / "out"
     )
@@ -149,32 +150,30 @@ def test_only_the_asked_invariants_are_judged(tmp_path, monkeypatch):
 
 
 @pytest.mark.scenario("verdicts/failing-examples-are-kept")
-def test_a_kept_example_is_tried_again_until_it_passes(tmp_path):
-    """Hypothesis' database gives a failing example back, and drops it when the queue is fixed."""
-    broken = load_subject("naive-file")
-    kept = tmp_path / "kept"
-    example = next(e for e in generate(broken, SMALL, seed=0) if violations(e.history, "fencing"))
-    violation = violations(example.history, "fencing")[0]
+def test_a_kept_failure_is_tried_first_until_it_is_fixed(tmp_path, monkeypatch):
+    """It makes its invariant violated without being found anew, and is dropped when the queue is fixed."""
+    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=SMALL, tries_max=100))
+    source = tmp_path / "theirs.py"
+    source.write_text("from ssq_verify.subjects.naive_file import open_queue\n")
+    reference = f"{source}:open_queue"
+    first = verify(load_subject(reference), profile="quick", seed=0, only={"fencing"}, out=tmp_path / "1")
+    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=replace(SMALL, examples=1)))
+    again = verify(load_subject(reference), profile="quick", seed=0, only={"fencing"}, out=tmp_path / "2")
+    source.write_text("from ssq_verify.subjects.memory import open_queue\n")
+    fixed = verify(load_subject(reference), profile="quick", seed=0, only={"fencing"}, out=tmp_path / "3")
 
-    keep(broken, SMALL, example.scenario, violation, seed=0, kept=kept)
-    again = replay_kept(broken, SMALL, kept=kept)
-    assert [each.scenario for each in again] == [example.scenario]
-    assert [each.scenario for each in replay_kept(broken, SMALL, kept=kept)] == [example.scenario]
-
-    fixed = Subject(reference=broken.reference, factory=load_subject("memory").factory)
-    assert len(replay_kept(fixed, SMALL, kept=kept)) == 1
-    assert replay_kept(fixed, SMALL, kept=kept) == []
-
-
-def test_no_kept_examples_is_no_work(tmp_path):
-    """A subject that never failed here has nothing to try again."""
-    assert replay_kept(load_subject("memory"), SMALL, kept=tmp_path / "kept") == []
+    assert (first.kept, again.kept) == ((), (("fencing.json", "still fails"),))
+    assert again.verdicts[0].verdict is Finding.VIOLATED
+    assert load(Path(again.verdicts[0].repro)) == load(Path(first.verdicts[0].repro))
+    assert fixed.kept == (("fencing.json", "fixed"),)
+    assert fixed.verdicts[0].verdict is not Finding.VIOLATED
+    assert failures.kept(load_subject(reference)) == []
 
 
 def test_a_run_that_is_cut_by_time_says_so(tmp_path, monkeypatch):
     """If the time runs out, fewer examples are judged, and the report counts those that were not run."""
     effort = Effort(examples=40, steps=15, seconds_max=-1.0)
-    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=effort, tries_max=10, replays_kept=False))
+    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=effort, tries_max=10))
     report = verify(load_subject("memory"), profile="quick", seed=0, only=None, out=tmp_path / "out")
 
     assert report.explored["examples cut by time"] == 40

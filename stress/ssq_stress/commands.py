@@ -176,6 +176,9 @@ def title(command: str, *parts: str) -> Text:
 def _covered(report: "Report") -> list[Text]:
     """Say what was tried without a gap, or why nothing could be."""
     lines = [line for text in report.certificates for line in paragraph(text, width=width(), style="dim")]
+    for name, result in report.kept:
+        dropped = "; dropped" if result == "fixed" else ""
+        lines += paragraph(f"earlier failure {name}: {result}{dropped}", width=width())
     if report.not_simulatable is not None:
         what = f"not simulated: {printable(report.not_simulatable)}; races and crashes rest on stress alone"
         lines += paragraph(what, width=width(), style="yellow")

@@ -7,23 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from unittest import SkipTest
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
-from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.internal.conjecture import providers
 from hypothesis.stateful import run_state_machine_as_test
 
-from ssq_verify.failing import InvariantViolated, judged, violated
 from ssq_verify.machine import Example, QueueMachine, machine_for
-from ssq_verify.scenario import Scenario
-from ssq_verify.subject import Subject, safe_name
-from ssq_verify.verdict import Violation
-
-KEPT = Path(".ssq/hypothesis")
-"""Hypothesis' database of failing examples, a folder for each subject."""
+from ssq_verify.subject import Subject
 
 Tick = Callable[[int], None]
 """Told after each example how many there are."""
@@ -54,61 +45,20 @@ def generate(subject: Subject, effort: Effort, *, seed: int, tick: Tick = lambda
 
     machine = hypothesis.seed(seed)(machine_for(subject, finish=finish))
     with suppress(_OutOfTimeError):
-        _run(machine, effort, Phase.generate)
+        _run(machine, effort)
     return collected
-
-
-def replay_kept(subject: Subject, effort: Effort, *, kept: Path = KEPT) -> list[Example]:
-    """Return the examples in Hypothesis' database as they run now; what fails no more is dropped there."""
-    folder = kept / safe_name(subject.reference)
-    if not folder.is_dir():
-        return []
-    collected: dict[Scenario, Example] = {}
-
-    def finish(example: Example) -> None:
-        # A failing example is run once more by Hypothesis, to be sure of it.
-        collected.setdefault(example.scenario, example)
-        judged(example.history)
-
-    # Hypothesis skips a test that has nothing to try.
-    with suppress(InvariantViolated, BaseExceptionGroup, SkipTest):
-        _run(machine_for(subject, finish=finish), effort, Phase.reuse, kept=folder)
-    return list(collected.values())
-
-
-def keep(
-    subject: Subject,
-    effort: Effort,
-    scenario: Scenario,
-    violation: Violation,
-    *,
-    seed: int,
-    kept: Path = KEPT,
-) -> None:
-    """Put an example that the seed generates into Hypothesis' database, to be tried again next time."""
-    deadline = time.monotonic() + effort.seconds_max
-
-    def finish(example: Example) -> None:
-        if time.monotonic() > deadline:
-            raise _OutOfTimeError
-        if example.scenario == scenario:
-            raise violated(violation.invariant)(violation, violation.sentence)
-
-    machine = hypothesis.seed(seed)(machine_for(subject, finish=finish))
-    with suppress(InvariantViolated, _OutOfTimeError):
-        _run(machine, effort, Phase.generate, kept=kept / safe_name(subject.reference))
 
 
 class _OutOfTimeError(Exception):
     """No more examples are wanted."""
 
 
-def _run(machine: type[QueueMachine], effort: Effort, phase: Phase, *, kept: Path | None = None) -> None:
+def _run(machine: type[QueueMachine], effort: Effort) -> None:
     settings = hypothesis.settings(
         max_examples=effort.examples,
         stateful_step_count=effort.steps,
-        phases=(phase,),
-        database=None if kept is None else DirectoryBasedExampleDatabase(kept),
+        phases=(Phase.generate,),
+        database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,

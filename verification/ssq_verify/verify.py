@@ -7,15 +7,15 @@ Workers take turns (`model`); at the same time other processes let workers race,
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from ssq_verify import failures, judge
 from ssq_verify import history as history_module
-from ssq_verify import judge
 from ssq_verify.execution import execute, scratch
-from ssq_verify.generation import Effort, generate, keep, replay_kept
+from ssq_verify.generation import Effort, generate
 from ssq_verify.history import History, joined
 from ssq_verify.machine import SETTINGS, Example
 from ssq_verify.repro import Repro, repro, save, smallest
@@ -39,8 +39,6 @@ class Profile:
     simulation: campaign.Effort
     tries_max: int
     """In shrinking each violation."""
-    replays_kept: bool
-    """Whether what failed in earlier runs here is tried, too; the runs then depend on more than the seed."""
 
 
 PROFILES = {
@@ -48,19 +46,16 @@ PROFILES = {
         effort=Effort(examples=250, steps=20, seconds_max=30.0),
         simulation=campaign.Effort(random=2_000, priorities=0, preemptions=2, seconds_max=30.0),
         tries_max=400,
-        replays_kept=True,
     ),
     "ci": Profile(
         effort=Effort(examples=800, steps=30, seconds_max=90.0),
         simulation=campaign.Effort(random=10_000, priorities=5_000, preemptions=3, seconds_max=120.0),
         tries_max=1_000,
-        replays_kept=False,
     ),
     "nightly": Profile(
         effort=Effort(examples=50_000, steps=50, seconds_max=3_600.0),
         simulation=campaign.Effort(random=20_000, priorities=20_000, preemptions=3, seconds_max=3_600.0),
         tries_max=10_000,
-        replays_kept=True,
     ),
 }
 """On two idle cores `quick` takes about 10 s and `ci` about 60 s.
@@ -68,9 +63,6 @@ PROFILES = {
 The counts end a run, so that a seed gives the same runs on every machine; the seconds are for a machine or a
 queue that is out of the ordinary, and a run that they cut short says so.
 """
-
-KEEP_SECONDS_MAX = 1.0
-"""For putting one failing example into Hypothesis' database."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +87,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What was tried without a gap, and how much that is."""
     not_simulatable: str | None = None
     """What the subject does that no simulation controls."""
+    kept: tuple[tuple[str, str], ...] = ()
+    """Failures of earlier runs, and what each came to this time."""
     next_seed: int
     """Where chance goes on another time."""
     out: str
@@ -130,9 +124,11 @@ def verify(
             out=out,
             until=time.monotonic() + seconds,
             tell=progress,
+            processes=min(processes, 1),
         )
         report, history = verification.run(profile, workers)
     _write(report, history, out)
+    failures.keep(subject, sorted((out / "repros").glob("*.json")))
     return report
 
 
@@ -147,16 +143,19 @@ class _Verification:
     out: Path
     until: float
     tell: Tell
+    processes: int
 
     def run(self, name: str, workers: Pool) -> tuple[Report, History]:
         begun = campaign.begin(workers, SETTINGS, self.profile.simulation, seed=self.seed, only=self.only)
-        examples, generated = self._examples()
+        kept = self._kept()
+        examples = self._examples()
         history = joined([example.history for example in examples])
         self.tell(_at("judging", 0, 1))
         in_turns = judge.evidence(history, only=self.only)
         racing, next_seed = self._race(begun, workers)
         verdicts = _verdicts(in_turns, racing)
-        shrunk = self._shrunk_examples(history, examples, generated, in_turns)
+        shrunk = self._told([each.replayed.repro for each in kept if each.replayed.still_fails])
+        shrunk |= self._shrunk_examples(history, examples, in_turns, known=shrunk)
         raced = self._shrunk_races(workers, racing, known=shrunk)
         shrunk |= self._told([found for found, _ in raced])
         report = Report(
@@ -168,10 +167,17 @@ class _Verification:
             explored=_explored(examples, self.profile.effort.examples) | racing.tally,
             certificates=racing.certificates,
             not_simulatable=racing.not_simulatable,
+            kept=tuple((each.path.name, each.replayed.result.value) for each in kept),
             out=str(self.out),
             next_seed=next_seed,
         )
         return report, joined([history, *(each for _, each in raced)])
+
+    def _kept(self) -> list[failures.Tried]:
+        """Try what failed here before."""
+        self.tell(_at("trying earlier failures", 0, 1))
+        tried = failures.tried(self.subject, processes=self.processes)
+        return [each for each in tried if self.only is None or each.replayed.repro.invariant in self.only]
 
     def _race(self, begun: campaign.Begun, workers: Pool) -> tuple[Explored, int]:
         """Wait for the searches, begin others while there is time, and return the seed to go on with."""
@@ -186,32 +192,29 @@ class _Verification:
     def _tell_simulating(self, done: int, total: int) -> None:
         self.tell(_at("simulating", done, total))
 
-    def _examples(self) -> tuple[list[Example], int]:
-        """Return what the seed stands for, then what was kept, and how many of the former there are."""
+    def _examples(self) -> list[Example]:
         effort = self.profile.effort
-        examples = generate(
+        return generate(
             self.subject,
             effort,
             seed=self.seed,
             tick=lambda done: self.tell(_at("generating", done, effort.examples)),
         )
-        kept = replay_kept(self.subject, effort) if self.profile.replays_kept else []
-        return examples + kept, len(examples)
 
     def _shrunk_examples(
         self,
         history: History,
         examples: list[Example],
-        generated: int,
         in_turns: Sequence[Evidence],
+        *,
+        known: Collection[str],
     ) -> dict[str, Verdict]:
-        broken = [each.violation for each in in_turns if each.violation is not None]
+        violated = (each.violation for each in in_turns if each.violation is not None)
+        broken = [each for each in violated if each.invariant not in known]
         found: dict[str, Verdict] = {}
         for number, violation in enumerate(broken):
             self.tell(_at(f"shrinking {violation.invariant}", number, len(broken)))
-            run, example = _plainest(history, examples, violation.invariant)
-            if run < generated:
-                _keep(self.subject, self.profile, example, violation, self.seed)
+            example = _plainest(history, examples, violation.invariant)
             found[violation.invariant] = self._shrunk(example.scenario, violation.invariant)
         return found
 
@@ -293,11 +296,10 @@ def _at(phase: str, done: int, total: int) -> Progress:
     return Progress(phase=phase, done=done, total=total)
 
 
-def _plainest(history: History, examples: list[Example], invariant: str) -> tuple[int, Example]:
+def _plainest(history: History, examples: list[Example], invariant: str) -> Example:
     """Return the run with the fewest steps of those that break the invariant."""
     runs = sorted({violation.run for violation in judge.violations(history, invariant)})
-    run = min(runs, key=lambda number: len(examples[number].scenario.steps))
-    return run, examples[run]
+    return min((examples[run] for run in runs), key=lambda example: len(example.scenario.steps))
 
 
 def _executed(subject: Subject, scenario: Scenario) -> History:
@@ -307,11 +309,6 @@ def _executed(subject: Subject, scenario: Scenario) -> History:
 
 def _shortest(found: Sequence[Violation]) -> Violation:
     return min(found, key=lambda violation: len(violation.witness))
-
-
-def _keep(subject: Subject, profile: Profile, example: Example, violation: Violation, seed: int) -> None:
-    effort = replace(profile.effort, seconds_max=KEEP_SECONDS_MAX)
-    keep(subject, effort, example.scenario, violation, seed=seed)
 
 
 def _explored(examples: list[Example], wanted: int) -> dict[str, int]:

@@ -161,7 +161,9 @@ def table():
     """Return the table of THIRD_PARTY.md: for each subject what is violated, holds, and is not offered."""
     text = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| `")]
-    return {name.strip(" `"): [set(cell.replace(",", " ").split()) for cell in cells] for name, *cells in rows}
+    return {
+        name.strip(" `"): [set(cell.replace(",", " ").split()) for cell in cells] for name, *cells in rows
+    }
 
 
 def found(name, finding):

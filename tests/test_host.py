@@ -87,7 +87,7 @@ def claims_of(history, worker):
     ]
 
 
-@pytest.mark.scenario("simulation/a-lease-by-the-systems-clock")
+@pytest.mark.scenario("simulation/a-lease-by-the-clock-of-the-system")
 @pytest.mark.parametrize(
     ("passed", "ahead", "is_over"), [(59, 0, False), (61, 0, True), (59, 2, True), (61, -2, False)]
 )

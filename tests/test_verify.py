@@ -115,7 +115,7 @@ def test_progress_is_told_while_it_runs():
     """The phases come in their order, and none is further than its total."""
     phases = list(dict.fromkeys(each.phase.split()[0] for each in naive_report()[1]))
 
-    assert phases == ["generating", "judging", "simulating", "shrinking"]
+    assert phases == ["trying", "generating", "judging", "simulating", "shrinking"]
     assert all(0 <= each.done <= each.total for each in naive_report()[1])
 
 

@@ -34,9 +34,10 @@ class Near:
 
 
 def nearby(
-    scenario: Scenario, tape: Sequence[int], subject: Subject, invariant: str, *, tries_max: int = TRIES_MAX
+    scenario: Scenario, tape: Sequence[int], subject: Subject, invariant: str, *, tries_max: int | None = None
 ) -> Near:
-    """Search for a schedule like the tape's that breaks the invariant."""
+    """Search for a schedule like the tape's that breaks the invariant, among at most `TRIES_MAX`."""
+    tries_max = TRIES_MAX if tries_max is None else tries_max
 
     def simulated(strategy: Strategy) -> Simulated:
         with scratch() as workdir:

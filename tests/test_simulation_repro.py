@@ -1,4 +1,4 @@
-"""Is a raced failure shrunk to its least, told, and replayed for what it is, also when the code has changed?"""
+"""Is a raced failure shrunk to its least, told, and replayed for what it is, also on changed code?"""
 
 from functools import cache
 from itertools import combinations
@@ -101,7 +101,7 @@ def test_a_raced_failure_replays_in_other_processes(number):
 
 @pytest.mark.scenario("simulation/the-story-of-a-race")
 def test_the_story_shows_where_a_worker_was_killed_and_what_would_have_been():
-    """Besides the operations it has the kill, the empty queue at the end, and how a run without it differs."""
+    """It has the kill, the empty queue at the end, and how a run without the kill differs."""
     found, _ = smallest(load("naive-file"), RACE, lost_by_a_kill(), "no-lost-job", tries_max=500)
     outcome = replay(found)
     told = [line.plain for line in story(outcome.history, outcome.violation, raced=outcome.raced)]

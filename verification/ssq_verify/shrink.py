@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from ssq_verify.scenario import Scenario, Settings, Step, StepKind
+from ssq_verify.scenario import SETUP_WORKER, Scenario, Settings, Step, StepKind
 
 T = TypeVar("T")
 Items = tuple[T, ...]
@@ -144,7 +144,8 @@ def simpler_steps(steps: Items[Step], settings: Settings) -> Iterator[Items[Step
 
 def _fewer_names(steps: Items[Step], field: str, letter: str) -> Iterator[Items[Step]]:
     """Offer the names that are used under lower numbers, all uses at once, and single uses."""
-    used = sorted({name for step in steps if (name := getattr(step, field)) is not None})
+    names = {name for step in steps if (name := getattr(step, field)) is not None}
+    used = sorted(names - {SETUP_WORKER})
     plain = {name: f"{letter}{number}" for number, name in enumerate(used, start=1)}
     if any(old != new for old, new in plain.items()):
         yield tuple(_renamed(step, field, plain) for step in steps)

@@ -119,10 +119,11 @@ def test_the_story_shows_where_a_worker_was_stopped():
     found, _ = smallest(load("naive-file"), scenario, tape, "no-lost-job", tries_max=500)
     outcome = replay(found)
     told = [line.plain for line in story(outcome.history, outcome.violation, raced=outcome.raced)]
-    stop = next(number for number, line in enumerate(told) if "enqueue j2… stops before write" in line)
+    stop = next(number for number, line in enumerate(told) if "enqueue j1… stops before write" in line)
 
     assert "claim" in told[stop + 1]
-    assert any("enqueue j2 → ok" in line for line in told[stop + 1 :])
+    assert any("enqueue j1 → ok" in line for line in told[stop + 1 :])
+    assert told[-1] == "without that: w2's claim → j1"
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,7 @@ def test_the_story_shows_where_a_worker_was_stopped():
     [
         ("os.rename queue/a.json -> held/a.tmp", "before rename queue/a.json → held/a.tmp"),
         ("os.open deep/down/here/0123456789abcdef.q", "before open here/012….q"),
+        ("os.rename held/a.tmp -> held/a.json", "before rename held/a.tmp → a.json"),
         ("return claim", "before its answer"),
         ("sqlite COMMIT", "before sqlite COMMIT"),
     ],

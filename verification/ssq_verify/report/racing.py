@@ -1,6 +1,8 @@
 """What is told of workers that raced: where one was stopped or struck, and how a run without that differs."""
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ssq_verify.history import Event, EventType, History, Operation
@@ -8,7 +10,8 @@ from ssq_verify.report.layout import shortened
 
 _RANDOM = re.compile(r"[0-9a-f]{12,}")
 _FOLDERS = re.compile(r"(?:[^\s/]+/)+(?=[^\s/]+/[^\s/]+)")
-POINT_LENGTH_MAX = 56
+_SAME_FOLDER = re.compile(r"([^\s/]+/)(\S+) -> \1")
+POINT_LENGTH_MAX = 60
 
 
 class Raced(NamedTuple):
@@ -36,7 +39,8 @@ def place(at: str) -> str:
     call, _, detail = at.partition(" ")
     if call in {"return", "call"}:
         return {"return": "before its answer", "call": "as it begins"}[call]
-    plain = _RANDOM.sub(lambda found: f"{found[0][:3]}…", _FOLDERS.sub("", detail)).replace("->", "→")
+    plain = _RANDOM.sub(lambda found: f"{found[0][:3]}…", _FOLDERS.sub("", detail))
+    plain = _SAME_FOLDER.sub(r"\1\2 → ", plain).replace("->", "→")
     return shortened(f"before {call.removeprefix('os.')} {plain}".rstrip(), length=POINT_LENGTH_MAX)
 
 
@@ -64,11 +68,9 @@ def struck(event: Event, survives: str = "") -> str | None:
 
 
 def without_it(failing: History, passing: History) -> str:
-    """Return how a run that holds first differs: `a run without that differs first in drain's claim → j1`."""
-    mine, other = first_difference(failing, passing)
-    if other is not None:
-        return f"without that: {other.worker}'s {answered(other)}"
-    return f"without that: {mine.worker}'s {mine.f} is not called" if mine is not None else ""
+    """Return how a run that holds first differs: `without that: w1's claim → j1`."""
+    other = first_difference(failing, passing)
+    return "" if other is None else f"without that: {other.worker}'s {answered(other)}"
 
 
 def answered(operation: Operation) -> str:
@@ -82,21 +84,20 @@ def answered(operation: Operation) -> str:
     return f"{operation.f} {operation.claim_id or operation.job_id} → {answer}"
 
 
-def first_difference(failing: History, passing: History) -> tuple[Operation | None, Operation | None]:
-    """Return the first operations in which two runs differ, that of each; None where one has no more."""
-    ours, theirs = _ended(failing), _ended(passing)
-    for mine, other in zip(ours, theirs, strict=False):
-        if _said(mine) != _said(other):
-            return mine, other
-    longer, shorter = max(ours, theirs, key=len), min(len(ours), len(theirs))
-    more = longer[shorter] if len(longer) > shorter else None
-    return (more, None) if longer is ours else (None, more)
+def first_difference(failing: History, passing: History) -> Operation | None:
+    """Return the first operation of the passing run that was answered otherwise in the failing one, or not."""
+    answers = {key: _answer(operation) for key, operation in _numbered(failing)}
+    differing = (operation for key, operation in _numbered(passing) if answers.get(key) != _answer(operation))
+    return next(differing, None)
 
 
-def _ended(history: History) -> list[Operation]:
-    """Return the operations in the order in which they came back; what never did stands where it was called."""
-    return sorted(history.operations, key=lambda operation: operation.ret_index or operation.inv_index)
+def _numbered(history: History) -> Iterator[tuple[tuple[str, str, int], Operation]]:
+    """Yield each operation with a name that it has in both runs: a worker's first claim, its second, …"""
+    counts: Counter[tuple[str, str]] = Counter()
+    for operation in history.operations:
+        counts[operation.worker, operation.f] += 1
+        yield (operation.worker, operation.f, counts[operation.worker, operation.f]), operation
 
 
-def _said(operation: Operation) -> tuple[str, str, EventType, str | None]:
-    return operation.worker, operation.f, operation.outcome, operation.job_id
+def _answer(operation: Operation) -> tuple[EventType, str | None]:
+    return operation.outcome, operation.job_id

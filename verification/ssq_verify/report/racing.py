@@ -85,14 +85,14 @@ def answered(operation: Operation) -> str:
 
 
 def first_difference(failing: History, passing: History) -> Operation | None:
-    """Return the first operation of the passing run that was answered otherwise in the failing one, or not."""
+    """Return the first operation of the passing run that the failing one answered otherwise, or not."""
     answers = {key: _answer(operation) for key, operation in _numbered(failing)}
     differing = (operation for key, operation in _numbered(passing) if answers.get(key) != _answer(operation))
     return next(differing, None)
 
 
 def _numbered(history: History) -> Iterator[tuple[tuple[str, str, int], Operation]]:
-    """Yield each operation with a name that it has in both runs: a worker's first claim, its second, …"""
+    """Yield each operation with a name that it has in both runs: a worker and its n-th claim, ack, and so on."""
     counts: Counter[tuple[str, str]] = Counter()
     for operation in history.operations:
         counts[operation.worker, operation.f] += 1

@@ -7,7 +7,8 @@ import _pyio  # type: ignore[import-not-found]
 import io
 from typing import Any
 
-from ssq_verify.simulation.world import State, current
+from ssq_verify.simulation.replacement import REAL
+from ssq_verify.simulation.world import State, Worker, current
 
 
 class RawFile(_pyio.FileIO):  # type: ignore[misc]
@@ -32,6 +33,7 @@ class RawFile(_pyio.FileIO):  # type: ignore[misc]
 
 
 def open_file(  # noqa: PLR0917 - the signature of `open`
+    worker: Worker,
     file: Any,
     mode: str = "r",
     buffering: int = -1,
@@ -41,7 +43,10 @@ def open_file(  # noqa: PLR0917 - the signature of `open`
     closefd: bool = True,  # noqa: FBT001, FBT002 - the signature of `open`
     opener: Any = None,
 ) -> Any:
-    """Open as `io.open` does."""
+    """Open as `io.open` does; what is not in the working folder is opened by that."""
+    known = file in worker.files if isinstance(file, int) else worker.world.within(file) is not None
+    if not known and opener is None:
+        return REAL["builtins.open"](file, mode, buffering, encoding, errors, newline, closefd, opener)
     text = "b" not in mode
     raw = RawFile(file, mode.replace("b", "").replace("t", ""), closefd, opener)
     if buffering == 0:

@@ -2,7 +2,7 @@
 
 A busy database makes the worker wait in virtual time until another connection ends a transaction, as long
 as its own timeout says. The locks are SQLite's own, which keeps the connections of one process apart as it
-does those of many. `now` and `CURRENT_TIMESTAMP` in SQL are the worker's clock.
+does those of many.
 """
 
 import os
@@ -10,15 +10,16 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Self
+from functools import lru_cache, partial
+from typing import Any, Self, cast
 from urllib.parse import unquote, urlsplit
 
+from ssq_verify.simulation import sqlfunctions
 from ssq_verify.simulation.point import Point
+from ssq_verify.simulation.replacement import REAL, refuse, register
 from ssq_verify.simulation.world import Worker, current
 
 STATEMENT_SHOWN_MAX = 60
-TIME_FUNCTIONS = ("date", "time", "datetime", "julianday", "strftime", "unixepoch")
 BUSY_TIMEOUT_SECONDS = 5.0
 PARAMETERS = (
     "timeout",
@@ -31,59 +32,129 @@ PARAMETERS = (
 )
 """Of `sqlite3.connect` after the database, in order; Python 3.15 takes them by name only."""
 
+CONNECTING = "connecting"
+"""Kept by a worker while a connection of the simulator's is made."""
 BUSY_TIMEOUT = re.compile(
     r"""\s* PRAGMA \s+ (\w+ \s* \.)? \s* busy_timeout \s*
     ( = \s* (?P<assigned>\d+) | \( \s* (?P<called>\d+) \s* \) )? \s* ;? \s*""",
     re.IGNORECASE | re.VERBOSE,
 )
-_REAL_CONNECT = sqlite3.connect
+BEGINS = re.compile(r"\s*BEGIN\b(?!\s+(IMMEDIATE|EXCLUSIVE))", re.IGNORECASE)
+ENDS = re.compile(r"\s*(COMMIT|END|ROLLBACK|RELEASE)\b", re.IGNORECASE)
+COMMITS = re.compile(r"\s*(COMMIT|END)\b", re.IGNORECASE)
+
 _ended: Counter[str] = Counter()
 """How many transactions of each database have ended, by path."""
+_RealConnection, _RealCursor = sqlite3.Connection, sqlite3.Cursor
 
 
-class Cursor(sqlite3.Cursor):
-    """A cursor whose statements are points."""
+class _OfRealOnes(type):
+    """Lets a class that stands for one of `sqlite3` take objects of that for its own."""
+
+    def __instancecheck__(cls, one: object) -> bool:
+        return isinstance(one, cls.__mro__[1])
+
+
+class Cursor(sqlite3.Cursor, metaclass=_OfRealOnes):
+    """A cursor whose statements are points, if its connection is a worker's."""
 
     def execute(self, sql: str, *args: Any) -> Self:
         """Run a statement at a point."""
-        assert isinstance(self.connection, Connection)
-        sql = self.connection.without_waiting(sql)
+        connection = self.connection
+        if type(connection) is _RealConnection:
+            return super().execute(sql, *args)
+        sql = cast("Connection", connection).without_waiting(sql)
         return self._at_point(sql, partial(super().execute, sql, *args))
 
     def executemany(self, sql: str, *args: Any) -> Self:
         """Run a statement many times at one point."""
         return self._at_point(sql, partial(super().executemany, sql, *args))
 
-    def _at_point(self, sql: str, statement: Callable[[], Any]) -> Self:
-        assert isinstance(self.connection, Connection)
-        self.connection.at_point(sql, statement)
-        return self
-
     def executescript(self, script: str) -> Self:
         """Run a script, each of its statements at a point of its own."""
+        if type(self.connection) is _RealConnection:
+            super().executescript(script)
+            return self
         if self.connection.in_transaction:
             self.connection.commit()
         for statement in _statements(script):
             self.execute(statement)
         return self
 
+    def fetchone(self) -> Any:
+        """Return the next row; after the last the database may be free for others."""
+        row = super().fetchone()
+        if row is None:
+            self._rests()
+        return row
 
-class Connection(sqlite3.Connection):
-    """A connection of one simulated worker."""
+    def fetchall(self) -> list[Any]:
+        """Return all rows."""
+        rows = super().fetchall()
+        self._rests()
+        return rows
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except StopIteration:
+            self._rests()
+            raise
+
+    def close(self) -> None:
+        """Let go of the rows that are left."""
+        super().close()
+        self._rests()
+
+    def _rests(self) -> None:
+        connection = self.connection
+        if type(connection) is not _RealConnection:
+            cast("Connection", connection).rests()
+
+    def _at_point(self, sql: str, statement: Callable[[], Any]) -> Self:
+        if type(self.connection) is _RealConnection:
+            statement()
+        else:
+            cast("Connection", self.connection).at_point(sql, statement)
+        return self
+
+
+class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
+    """A connection whose statements are points, if it is a worker's."""
 
     def __init__(self, database: Any, *args: Any, **kwargs: Any) -> None:
         settings = dict(zip(PARAMETERS, args, strict=False)) | kwargs
-        self._path = _path(str(database))
+        worker = current()
+        self._path = "" if worker is None else _path(os.fsdecode(database))
+        """Of the database; "" for one that nobody else sees."""
         self._timeout_seconds: float = settings.pop("timeout", BUSY_TIMEOUT_SECONDS)
-        self._worker = current()
-        super().__init__(database, timeout=0.0, **settings)
-        if self._worker is not None:
-            self._worker.connections.append(self)
-            _give_time(self, self._worker)
+        self._holds = False
+        """Whether the transaction has come to hold a lock."""
+        if worker is None:
+            super().__init__(database, timeout=self._timeout_seconds, **settings)
+            return
+        worker.own[CONNECTING] = True
+        try:
+            super().__init__(database, timeout=0.0, **settings)
+        finally:
+            worker.own[CONNECTING] = False
+        worker.connections.append(self)
+        sqlfunctions.give(self)
+
+    @property
+    def isolation_level(self) -> Any:
+        """How transactions begin by themselves; None ends the one that is open."""
+        return super().isolation_level
+
+    @isolation_level.setter
+    def isolation_level(self, level: Any) -> None:
+        if level is None:
+            self.commit()
+        vars(_RealConnection)["isolation_level"].__set__(self, level)
 
     def cursor(self, factory: Any = Cursor) -> Any:
         """Return a cursor whose statements are points."""
-        return super().cursor(factory)
+        return super().cursor(_extended(factory, Cursor))
 
     def execute(self, sql: str, *args: Any) -> Any:
         """Run a statement at a point."""
@@ -107,13 +178,47 @@ class Connection(sqlite3.Connection):
         if self.in_transaction:
             self.at_point("ROLLBACK", super().rollback)
 
+    def __exit__(self, *error: object) -> Any:
+        """Commit, or roll back after an error, as the real one does without calling either."""
+        if error[0] is not None:
+            self.rollback()
+            return False
+        try:
+            self.commit()
+        except sqlite3.Error:
+            self.rollback()
+            raise
+        return False
+
+    def backup(self, target: sqlite3.Connection, **settings: Any) -> None:
+        """Copy all pages at a point."""
+        self.at_point(f"backup to {Connection.path_of(target)}", partial(super().backup, target, **settings))
+
+    def blobopen(self, *args: Any, **kwargs: Any) -> Any:
+        """Open a value at a point; what is read and written through it has none."""
+        return self.at_point("blobopen", partial(super().blobopen, *args, **kwargs))
+
     def close(self) -> None:
         """Close; an open transaction is rolled back."""
         super().close()
         _ended[self._path] += 1
 
+    @staticmethod
+    def path_of(connection: sqlite3.Connection) -> str:
+        """Return where a connection's database is, for people."""
+        path = getattr(connection, "_path", "")
+        worker = current()
+        return (worker and worker.world.within(path)) or os.path.basename(path)  # noqa: PTH119 - to be shown
+
+    def rests(self) -> None:
+        """Note that a statement may have let go of what it held."""
+        if not self.in_transaction:
+            _ended[self._path] += 1
+
     def without_waiting(self, sql: str) -> str:
         """Return the statement; one that would have SQLite itself wait sets how long the worker does."""
+        if current() is None:
+            return sql
         asked = BUSY_TIMEOUT.fullmatch(sql)
         if asked is None:
             return sql
@@ -125,14 +230,14 @@ class Connection(sqlite3.Connection):
     def at_point(self, sql: str, statement: Callable[[], Any]) -> Any:
         """Stop at a point, then run the statement, waiting while the database is busy."""
         worker = current()
-        if worker is None or worker.inside:
+        if worker is None or worker.inside or not self._path:
             return statement()
         worker.reach(_point(sql, worker.world.within(self._path) or self._path))
         until_ns = worker.world.time.now_ns + round(self._timeout_seconds * 1e9)
         while True:
             seen = _ended[self._path]
             try:
-                return self._ran(statement)
+                return self._ran(sql, statement)
             except sqlite3.OperationalError as error:
                 if not self._waits(error, sql):
                     raise
@@ -142,34 +247,68 @@ class Connection(sqlite3.Connection):
     def _has_ended_since(self, seen: int) -> bool:
         return _ended[self._path] != seen
 
-    def _ran(self, statement: Callable[[], Any]) -> Any:
+    def _ran(self, sql: str, statement: Callable[[], Any]) -> Any:
         was_open = self.in_transaction
         try:
-            return statement()
+            result = statement()
         finally:
-            if was_open and not self.in_transaction:
+            if was_open and (not self.in_transaction or ENDS.match(sql)):
+                self._holds = False
                 _ended[self._path] += 1
+        if self.in_transaction and not ENDS.match(sql) and not BEGINS.match(sql):
+            self._holds = True
+        return result
 
     def _waits(self, error: sqlite3.OperationalError, sql: str) -> bool:
         # SQLite does not wait where waiting could be for ever: with a snapshot or a read lock of its own.
         code = getattr(error, "sqlite_errorcode", 0)
         if code & 0xFF != sqlite3.SQLITE_BUSY or code == sqlite3.SQLITE_BUSY_SNAPSHOT:
             return False
-        return not self.in_transaction or sql.lstrip().upper().startswith("COMMIT")
+        return not self._holds or COMMITS.match(sql) is not None
 
 
-def connect(worker: Worker | None, *args: Any, **kwargs: Any) -> Any:
+def install() -> None:
+    """Let classes that are derived from those of `sqlite3` be derived from these."""
+    for name, real, own in (("Connection", _RealConnection, Connection), ("Cursor", _RealCursor, Cursor)):
+        register(f"sqlite3.{name}", real, own)
+        for module in (sqlite3, sqlite3.dbapi2):
+            setattr(module, name, own)
+
+
+def connect(worker: Worker, database: Any, *args: Any, **kwargs: Any) -> Any:
     """Connect as `sqlite3.connect` does; a simulated worker's connection stops at points."""
-    if worker is not None:
-        kwargs.setdefault("factory", Connection)
-    return _REAL_CONNECT(*args, **kwargs)
+    settings = dict(zip(PARAMETERS, args, strict=False)) | kwargs
+    factory = _extended(settings.pop("factory", Connection), Connection)
+    if factory is None:
+        refuse(worker, "an SQLite connection of a class of its own")
+    return REAL["sqlite3.connect"](database, factory=factory, **settings)
+
+
+@lru_cache(maxsize=256)
+def _extended(factory: Any, own: type) -> Any:
+    """Return a factory of objects that stop at points; None where it would not be what it was."""
+    if not isinstance(factory, type) or issubclass(factory, own):
+        return factory
+    if any(
+        name in vars(known)
+        for known in factory.__mro__[: -len(own.__mro__) + 1]
+        for name in vars(own)
+        if name[0] != "_"
+    ):
+        return None
+    return type(factory.__name__, (own, factory), {})
 
 
 def _path(database: str) -> str:
-    """Return the path that a name or a URI leads to: one name for one database."""
-    return unquote(urlsplit(database).path) if database.startswith("file:") else os.path.abspath(database)  # noqa: PTH100 - links are not followed
+    """Return the path that a name or a URI leads to: one name for one database, "" for one in memory."""
+    if database.startswith("file:"):
+        if "mode=memory" in database:
+            return ""
+        database = unquote(urlsplit(database).path)
+    return "" if database in {"", ":memory:"} else os.path.abspath(database)  # noqa: PTH100 - links are not followed
 
 
+@lru_cache(maxsize=16384)
 def _point(sql: str, database: str) -> Point:
     shown = " ".join(sql.split())
     if len(shown) > STATEMENT_SHOWN_MAX:
@@ -186,25 +325,3 @@ def _statements(script: str) -> list[str]:
                 statements.append(pending)
             pending = ""
     return statements
-
-
-def _give_time(connection: sqlite3.Connection, worker: Worker) -> None:
-    """Let SQL's own functions show the worker's clock."""
-    plain = _REAL_CONNECT(":memory:")
-    worker.connections.append(plain)
-
-    def evaluated(name: str, *args: Any) -> Any:
-        now = worker.clock().strftime("%Y-%m-%d %H:%M:%S.%f")
-        told = [now if isinstance(arg, str) and arg.lower() == "now" else arg for arg in args]
-        if not told or (name == "strftime" and len(told) == 1):
-            told.append(now)
-        return plain.execute(f"SELECT {name}({', '.join('?' * len(told))})", told).fetchone()[0]
-
-    for name in TIME_FUNCTIONS:
-        connection.create_function(name, -1, lambda *args, name=name: evaluated(name, *args))
-    for constant, name in (
-        ("current_timestamp", "datetime"),
-        ("current_date", "date"),
-        ("current_time", "time"),
-    ):
-        connection.create_function(constant, 0, lambda name=name: evaluated(name))

@@ -8,6 +8,7 @@ it dies, its call fails. A kill is a greenlet that is never resumed: no `finally
 import errno
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from random import Random
 from typing import Any, NamedTuple
@@ -18,8 +19,10 @@ from msgspec.structs import replace
 from ssq_verify.scenario import NO_FAULTS
 from ssq_verify.simulation.clock import VirtualTime, WorkerClock
 from ssq_verify.simulation.disk import Disk, Model
+from ssq_verify.simulation.filetimes import FileTimes, OpenFile
 from ssq_verify.simulation.locks import LockTable
 from ssq_verify.simulation.point import RETURN, Killed, Point
+from ssq_verify.simulation.surroundings import Surroundings
 from ssq_verify.simulation.tape import Tape, Untold
 
 POINTS_MAX = 20_000
@@ -81,8 +84,11 @@ class Worker(greenlet.greenlet):
         self.point: Point | None = None
         self.inside = 0
         """How deep in a real call: what that call does itself is no point of its own."""
-        self.files: dict[int, tuple[int, str]] = {}
-        """Its open files within the working folder: descriptor -> inode and path."""
+        self.files: dict[int, OpenFile] = {}
+        """Its open files within the working folder, by descriptor."""
+        self.own: dict[Any, Any] = {}
+        """What else a process has for itself, by what keeps it there."""
+        self.surroundings = Surroundings()
         self.step = -1
         """Which step of the scenario it is at."""
         self.connections: list[Any] = []
@@ -150,14 +156,11 @@ class Worker(greenlet.greenlet):
             connection.close()
         self.connections.clear()
 
-    def opened(self, fd: int, path: str) -> None:
-        """Note an open file."""
-        self.files[fd] = os.fstat(fd).st_ino, path
-
     def closed(self, fd: int) -> None:
         """Note that a file is closed: the kernel frees its locks."""
-        inode, _ = self.files.pop(fd)
-        self.world.locks.closed(self, fd, inode)
+        opened = self.files.pop(fd)
+        is_last = all(other is not opened for other in self.files.values())
+        self.world.locks.closed(self, opened, is_last=is_last)
 
 
 class World:
@@ -178,6 +181,7 @@ class World:
         self.events: Callable[[], int] = lambda: 0
         self.deadlocked: tuple[Worker, ...] = ()
         self.locks = LockTable()
+        self.file_times = FileTimes(self.time)
         self.root = root
         self.on_fault: Callable[[str, Worker], None] = lambda _fault, _worker: None
         """Told of each fault as it strikes, and when a pause is over."""
@@ -191,12 +195,18 @@ class World:
         text = os.fsdecode(path)
         if not text.startswith("/"):
             text = os.path.abspath(text)  # noqa: PTH100 - links are not followed
+        if "/." in text or "//" in text:
+            text = os.path.normpath(text)
         inside = text == self.root or text.startswith(self.root + "/")
         return text[len(self.root) + 1 :] if inside else None
 
     def name_of(self, inode: int) -> str:
         """Return what a file is called in footprints: the same in each run that does the same."""
-        return f"file:{self._inodes.setdefault(inode, len(self._inodes) + 1)}"
+        return f"file:{self.number_of(inode)}"
+
+    def number_of(self, inode: int) -> int:
+        """Return a file's number: the same in each run that does the same."""
+        return self._inodes.setdefault(inode, len(self._inodes) + 1)
 
     def in_some_order(self, names: list[Any], key: Callable[[Any], Any] | None = None) -> list[Any]:
         """Return a listing in an order that the tape chooses: any is legal."""
@@ -211,14 +221,20 @@ class World:
         self.workers.append(worker)
         return worker
 
+    @staticmethod
+    def running() -> AbstractContextManager[None]:
+        """Return what surrounds a run; interposition puts the workers' clocks there."""
+        return nullcontext()
+
     def begin_anew(self) -> None:
         """Let the first worker be the next to move, whoever moved last."""
         self._last = None
 
     def run(self) -> None:
         """Let the workers run until each is done, dead or in a deadlock."""
-        while ready := self._ready():
-            self._move(ready)
+        with self.running():
+            while ready := self._ready():
+                self._move(ready)
         self.deadlocked = tuple(worker for worker in self.workers if worker.state is State.WAITING)
 
     def close(self) -> None:
@@ -313,6 +329,7 @@ class World:
             if worker.state in {State.READY, State.WAITING}:
                 worker.die()
         self.disk.restore(self.disk.lose(Model(self.power_model), self.tape.choose))
+        self.file_times.forget_missing(self.root)
 
     def _resume(self, worker: Worker, error: OSError | None) -> None:
         point = worker.point
@@ -323,11 +340,22 @@ class World:
         self._last = worker
         self.tape.owner = worker.step
         worker.state = State.READY
-        worker.switch(error)
+        self._switch(worker, error)
         if self.disk is not None and point is not None:
             self._follow(self.disk, point)
         if worker.state is State.DONE:
             worker.leave()
+
+    @staticmethod
+    def _switch(worker: Worker, error: OSError | None) -> None:
+        surroundings, zone = worker.surroundings, worker.clock.zone
+        if not zone and not surroundings.differ:
+            worker.switch(error)
+        else:
+            surroundings.enter(zone)
+            worker.switch(error)
+        if zone or surroundings.differ:
+            surroundings.leave()
 
     def _follow(self, disk: Disk, point: Point) -> None:
         """Tell the disk what was done at a point."""

@@ -92,7 +92,7 @@ def first_difference(failing: History, passing: History) -> Operation | None:
 
 
 def _numbered(history: History) -> Iterator[tuple[tuple[str, str, int], Operation]]:
-    """Yield each operation with a name that it has in both runs: a worker and its n-th claim, ack, and so on."""
+    """Yield each operation with a name that it has in both runs: a worker and its n-th claim or ack."""
     counts: Counter[tuple[str, str]] = Counter()
     for operation in history.operations:
         counts[operation.worker, operation.f] += 1

@@ -176,8 +176,7 @@ def found(name, finding):
 
 
 @pytest.mark.scenario("simulation/a-package-is-judged-as-it-is")
-# `datetime.now()`, which alchemical-queues reads, is not the simulator's yet.
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "alchemical-queues"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_package_breaks_what_the_table_says(name):
     """Each package breaks what its row says, keeps the rest, and is not held to what it never promised."""
     violated, holds, not_offered = table()[name]

@@ -18,6 +18,7 @@ from ssq_verify.judge import judge
 from ssq_verify.scenario import SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.strategies import Exhaustive, StrikeAt
+from ssq_verify.simulation.tape import Replay
 from ssq_verify.subject import NotInstalled, load
 from ssq_verify.verdict import Finding
 
@@ -118,6 +119,19 @@ RACES = (
 )
 """Two claims of one job; two producers of one id; an enqueue and a claim."""
 
+ZONE = "CET-1CEST,M3.5.0,M10.5.0/3"
+BEFORE_CHANGE_SECONDS = tuple(day * 86_400 + 3_600 - 30 for day in (89, 299))
+"""From the beginning of 2030, when simulated time begins, until half a minute before summer time, and after it."""
+
+
+def over_a_change_of_time(seconds):
+    """Return a claim, and two polls of another worker: within the lease, and after it, across the change."""
+    zones = [Step(do=StepKind.CLOCK, worker=worker, zone=ZONE) for worker in ("w1", "w2")]
+    later = [Step(do=StepKind.ADVANCE, worker="w2", seconds=after) for after in (seconds + 40, 40)]
+    polls = (later[0], claim("w2", "b"), later[1], claim("w2", "c"))
+    return scenario(*zones, wait(seconds), enqueue("w1", "j1"), claim("w1", "a"), *polls)
+
+
 LIFE = scenario(
     enqueue("w1", "j1"),
     claim("w1", "a"),
@@ -141,6 +155,9 @@ def runs_of(subject):
         for strategy in islice(Exhaustive(deviations_max=2).runs(), SCHEDULES_MAX):
             with scratch() as workdir:
                 yield simulate(race, subject, strategy, workdir).history
+    for seconds in BEFORE_CHANGE_SECONDS:
+        with scratch() as workdir:
+            yield simulate(over_a_change_of_time(seconds), subject, Replay(()), workdir).history
     number, strategy = 0, None
     while strategy is None or strategy.has_struck:
         number += 1

@@ -15,6 +15,8 @@ from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
 
 EMPTY_POLLS_AT_END = 3
 """The first after the last job, and two more, each after all leases and back-offs have had their time."""
+ZONES_APART_SECONDS = 26 * 3_600.0
+"""How much two local times may differ at one instant."""
 DRAIN_POLLS_MAX = 60
 
 Steps = tuple[tuple[int, Step], ...]
@@ -40,7 +42,7 @@ class Shared:
     """By the names that the scenario gives them."""
     live: LiveJobs = field(default_factory=LiveJobs)
     offset_max: float = 0.0
-    """How wrong a clock ever was, in seconds."""
+    """How wrong a clock ever was, in seconds, a clock that shows local time included."""
 
 
 class Process:
@@ -121,7 +123,9 @@ class Process:
 
     def _set_clock(self, worker: Worker, step: Step) -> None:
         worker.clock.offset_seconds, worker.clock.rate = step.seconds, step.rate
-        self._shared.offset_max = max(self._shared.offset_max, abs(step.seconds))
+        worker.clock.zone = step.zone
+        wrong = abs(step.seconds) + (ZONES_APART_SECONDS if step.zone else 0.0)
+        self._shared.offset_max = max(self._shared.offset_max, wrong)
         self._record(worker, "clock", value=repr(step.seconds))
 
     def _operate(self, worker: Worker, step: Step) -> None:

@@ -136,25 +136,43 @@ def simpler_steps(steps: Items[Step], settings: Settings) -> Iterator[Items[Step
         # Time passes as late as it can: the steps before it then happen at once.
         if steps[first].do is StepKind.ADVANCE and steps[first + 1].do is StepKind.ADVANCE:
             total = steps[first].seconds + steps[first + 1].seconds
-            merged = msgspec.structs.replace(steps[first], seconds=total)
+            longer = msgspec.structs.replace(steps[first], seconds=total)
             still = msgspec.structs.replace(steps[first + 1], seconds=0.0)
             if steps[first + 1].seconds:
-                yield (*steps[:first], merged, still, *steps[first + 2 :])
+                yield (*steps[:first], longer, still, *steps[first + 2 :])
 
 
 def _fewer_names(steps: Items[Step], field: str, letter: str) -> Iterator[Items[Step]]:
     """Offer the names that are used under lower numbers, all uses at once, and single uses."""
-    names = {name for step in steps if (name := getattr(step, field)) is not None}
-    used = sorted(names - {SETUP_WORKER})
-    plain = {name: f"{letter}{number}" for number, name in enumerate(used, start=1)}
+    used = _names(steps, field)
+    numbered = (name for name in used if name != SETUP_WORKER)
+    plain = {name: f"{letter}{number}" for number, name in enumerate(numbered, start=1)}
     if any(old != new for old, new in plain.items()):
         yield tuple(_renamed(step, field, plain) for step in steps)
-    for old in used[1:]:
-        for new in (name for name in used if name < old):
-            yield tuple(_renamed(step, field, {old: new}) for step in steps)
-            for position, step in enumerate(steps):
-                if getattr(step, field) == old:
-                    yield (*steps[:position], _renamed(step, field, {old: new}), *steps[position + 1 :])
+    for old, new in _lower(used):
+        yield tuple(_renamed(step, field, {old: new}) for step in steps)
+        for position, step in enumerate(steps):
+            if getattr(step, field) == old:
+                yield (*steps[:position], _renamed(step, field, {old: new}), *steps[position + 1 :])
+
+
+def _names(steps: Items[Step], field: str) -> list[str]:
+    """Return the names that are used, the plainest first; who prepares a race is one worker more."""
+    used = {name for step in steps if (name := getattr(step, field)) is not None}
+    return sorted(used, key=lambda name: (name == SETUP_WORKER, name))
+
+
+def _lower(names: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield each name with each that is plainer."""
+    for place, old in enumerate(names):
+        for new in names[:place]:
+            yield old, new
+
+
+def merged(steps: Items[Step]) -> Iterator[Items[Step]]:
+    """Yield the steps with all that one worker does done by another one."""
+    for old, new in _lower(_names(steps, "worker")):
+        yield tuple(_renamed(step, "worker", {old: new}) for step in steps)
 
 
 def _renamed(step: Step, field: str, names: dict[str, str]) -> Step:
@@ -165,6 +183,8 @@ def _renamed(step: Step, field: str, names: dict[str, str]) -> Step:
 def _simpler(step: Step, settings: Settings) -> Iterator[Step]:
     if step.payload:
         yield msgspec.structs.replace(step, payload="")
+    if step.rate != 1.0 or step.zone:
+        yield msgspec.structs.replace(step, rate=1.0, zone="")
     if step.do in {StepKind.ADVANCE, StepKind.CLOCK}:
         plain = _plain_seconds(settings)
         rank = plain.index(step.seconds) if step.seconds in plain else len(plain)

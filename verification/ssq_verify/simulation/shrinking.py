@@ -1,11 +1,12 @@
 """What is the plainest run with the same failure? Steps, faults and schedule are made smaller together.
 
 Each cell of a tape belongs to the step that was at work: a step that is dropped takes its cells along, so
-that the rest still fits. Where nothing smaller fails that way, a step is dropped and the schedules of what is
-left are searched anew, with no more deviations than there are now.
+that the rest still fits. Where nothing smaller fails that way, a step or a worker is dropped and the
+schedules of what is left are searched anew, with no more deviations than there are now.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations, islice
 from typing import NamedTuple
@@ -13,18 +14,28 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ssq_verify.execution import scratch
-from ssq_verify.history import joined
+from ssq_verify.history import History, joined
 from ssq_verify.judge import violations
 from ssq_verify.scenario import NO_FAULTS, Faults, Scenario
-from ssq_verify.shrink import BATCH, claims_renumbered, simpler_steps
+from ssq_verify.shrink import BATCH, claims_renumbered, merged, simpler_steps
+from ssq_verify.simulation.point import CALL, RETURN, NotSimulatable
 from ssq_verify.simulation.run import Simulated, simulate
 from ssq_verify.simulation.strategies import Exhaustive
-from ssq_verify.simulation.tape import Replay, Strategy
+from ssq_verify.simulation.tape import Deviation, Redundant, Replay, Strategy
 from ssq_verify.simulation.world import ERRORS, KILL, PAUSE, POWER_LOSS
-from ssq_verify.subject import Subject
+from ssq_verify.subject import Subject, SubjectFailed
 
 SEARCHED_MAX = 200
-"""Schedules that are tried anew where a step is dropped."""
+"""Schedules that are tried anew where a step or a worker is dropped."""
+
+POINTS_MAX = 24
+"""How far within its operation a stop is moved on, at most."""
+
+UNUSABLE = (Redundant, SubjectFailed, NotSimulatable)
+"""How a candidate ends that comes to no history."""
+
+Candidates = Iterator[tuple[Scenario, Strategy]]
+Key = tuple[Scenario, tuple[int, ...] | None]
 
 
 class Candidate(NamedTuple):
@@ -59,16 +70,53 @@ def shrink_simulated(
     while True:
         smaller = search.first(_smaller(found)) or search.first(_searched_anew(found))
         if smaller is None:
-            return _in_plain_names(found, search)
+            return _made_readable(found, search)
         found = smaller
 
 
-def _in_plain_names(found: "Shrunk", search: "_Search") -> Shrunk:
-    steps = claims_renumbered(found.scenario.steps)
-    renamed = replace(found.scenario, steps=steps)
-    same = search.first(iter([(renamed, Replay(found.run.tape))]))
-    plain = same or found
-    return Shrunk(scenario=plain.scenario, run=plain.run, is_minimal=search.tries < search.tries_max)
+def _made_readable(found: Shrunk, search: "_Search") -> Shrunk:
+    """Give claims plain names, and let each worker come as far as it can before it is stopped or struck.
+
+    What it was about to do is then what would have kept the promise.
+    """
+    is_minimal = search.tries < search.tries_max
+    renamed = replace(found.scenario, steps=claims_renumbered(found.scenario.steps))
+    search.tries_max += 1 + POINTS_MAX * len(found.run.deviations)
+    found = search.first(iter([(renamed, Replay(found.run.tape))])) or found
+    for number, stop in enumerate(found.run.deviations):
+        same = [
+            each
+            for each in search.failing((found.scenario, Replay(tape)) for tape in _later(found, number))
+            if _is_same_stop(each.run, number, stop)
+        ]
+        found = same[-1] if same else found
+    return Shrunk(scenario=found.scenario, run=found.run, is_minimal=is_minimal)
+
+
+def _later(found: Shrunk, number: int) -> Iterator[tuple[int, ...]]:
+    """Yield tapes with one deviation moved on by one point, by two, and so on."""
+    tape = (*found.run.tape, *[0] * POINTS_MAX)
+    places = [deviation.cell for deviation in found.run.deviations]
+    place, until = places[number], (*places[number + 1 :], len(tape))[0]
+    for later in range(place + 1, min(until, place + POINTS_MAX)):
+        moved = {place: 0, later: tape[place]}
+        yield tuple(moved.get(cell, answer) for cell, answer in enumerate(tape))
+
+
+def _is_same_stop(run: Simulated, number: int, before: Deviation) -> bool:
+    """Whether the same is done to the same worker in the same operation, before what others can see."""
+    if number >= len(run.deviations):
+        return False
+    now = run.deviations[number]
+    is_same = (now.chosen, now.worker, now.event) == (before.chosen, before.worker, before.event)
+    return is_same and _is_at_effect(run, now)
+
+
+def _is_at_effect(run: Simulated, stop: Deviation) -> bool:
+    later = (each.point for each in run.trace if each.worker == stop.worker and each.cell > stop.cell)
+    point = next(later, None)
+    # Who never went on was killed, and that is offered at effects, and before an answer, alone.
+    return not stop.at.startswith(RETURN) if point is None else bool(point.writes)
 
 
 class _Search:
@@ -79,46 +127,68 @@ class _Search:
         self._invariant = invariant
         self.tries = 0
         self.tries_max = tries_max
-        self._tried: set[tuple[Scenario, tuple[int, ...]]] = set()
+        self._tried: set[Key] = set()
+        self._held: set[History] = set()
 
-    def first(self, candidates: Iterator[tuple[Scenario, Strategy]]) -> Shrunk | None:
+    def first(self, candidates: Candidates) -> Shrunk | None:
         """Return the first candidate that fails."""
-        # One at a time: a search is asked for its next schedule only when the last is over.
-        runs = ((each[0], self._simulated(*each)) for each in candidates if self._is_fresh(*each))
-        while self.tries < self.tries_max and (batch := list(islice(runs, BATCH))):
-            self.tries += len(batch)
-            history = joined([run.history for _, run in batch])
+        return next(self._failing(candidates), None)
+
+    def failing(self, candidates: Candidates) -> list[Shrunk]:
+        """Return all candidates that fail."""
+        return list(self._failing(candidates))
+
+    def _failing(self, candidates: Candidates) -> Iterator[Shrunk]:
+        runs = self._runs(candidates)
+        while batch := list(islice(runs, BATCH)):
+            history = joined([run.history for _, _, run in batch])
             failed = {violation.run for violation in violations(history, self._invariant)}
-            if failed:
-                scenario, run = batch[min(failed)]
-                return Shrunk(scenario=scenario, run=run, is_minimal=False)
+            self._held.update(run.history for place, (_, _, run) in enumerate(batch) if place not in failed)
+            # Those that fail may be tried again; that others did, too, is no reason to pass them over.
+            self._tried.difference_update(_key(*batch[place][:2]) for place in failed)
+            for place in sorted(failed):
+                scenario, _, run = batch[place]
+                yield Shrunk(scenario=scenario, run=run, is_minimal=False)
+
+    def _runs(self, candidates: Candidates) -> Iterator[tuple[Scenario, Strategy, Simulated]]:
+        """Run one after the other: a search is asked for its next schedule only when the last is over."""
+        for scenario, strategy in candidates:
+            if self.tries >= self.tries_max:
+                return
+            if _key(scenario, strategy) in self._tried:
+                continue
+            self.tries += 1
+            if isinstance(strategy, Replay):
+                self._tried.add(_key(scenario, strategy))
+            run = self._simulated(scenario, strategy)
+            # What was seen to hold need not be judged again.
+            if run is not None and run.history not in self._held:
+                yield scenario, strategy, run
+
+    def _simulated(self, scenario: Scenario, strategy: Strategy) -> Simulated | None:
+        with scratch() as workdir, suppress(*UNUSABLE):
+            return simulate(scenario, self._subject, strategy, workdir)
         return None
 
-    def _is_fresh(self, scenario: Scenario, strategy: Strategy) -> bool:
-        """Whether this was not tried before."""
-        if not isinstance(strategy, Replay):
-            return True
-        key = (scenario, tuple(strategy.cells))
-        is_fresh = key not in self._tried
-        self._tried.add(key)
-        return is_fresh
 
-    def _simulated(self, scenario: Scenario, strategy: Strategy) -> Simulated:
-        with scratch() as workdir:
-            return simulate(scenario, self._subject, strategy, workdir)
+def _key(scenario: Scenario, strategy: Strategy) -> Key:
+    """Return what tells candidates apart; a search gives another schedule each time."""
+    return scenario, tuple(strategy.cells) if isinstance(strategy, Replay) else None
 
 
-def _smaller(found: Shrunk) -> Iterator[tuple[Scenario, Strategy]]:
+def _smaller(found: Shrunk) -> Candidates:
     """Yield runs that are smaller in one respect: fewer steps, deviations and faults, plainer words."""
     now = Candidate(found.scenario, found.run.tape, found.run.owners)
-    for candidate in (
-        *_fewer_faults(found),
-        *_fewer_steps(now),
-        *_fewer_deviations(now),
-        *_plainer_deviations(now),
-        *_plainer_steps(now),
+    for ways in (
+        _fewer_faults(found),
+        _fewer_steps(now),
+        _fewer_deviations(now),
+        _plainer_deviations(now),
+        _between_operations(found),
+        _plainer_steps(now),
     ):
-        yield candidate.scenario, Replay(candidate.cells)
+        for candidate in ways:
+            yield candidate.scenario, Replay(candidate.cells)
 
 
 def _fewer_faults(found: Shrunk) -> Iterator[Candidate]:
@@ -165,7 +235,7 @@ def _without(now: Candidate, dropped: Sequence[int]) -> Candidate:
 
 
 def _fewer_deviations(now: Candidate) -> Iterator[Candidate]:
-    places = [place for place, cell in enumerate(now.cells) if cell]
+    places = _deviations(now)
     for kept in range(len(places)):
         yield now._replace(cells=now.cells[: places[kept]])
     for dropped in (*combinations(places, 1), *combinations(places, 2)):
@@ -178,6 +248,24 @@ def _plainer_deviations(now: Candidate) -> Iterator[Candidate]:
             yield _with(now, {place: lower})
 
 
+def _between_operations(found: Shrunk) -> Iterator[Candidate]:
+    """Stop a worker before it calls an operation rather than inside it."""
+    now = Candidate(found.scenario, found.run.tape, found.run.owners)
+    calls = [passed for passed in found.run.trace if passed.point.call == CALL and passed.cell]
+    for stop in found.run.deviations:
+        for passed in calls:
+            if (
+                passed.worker == stop.worker
+                and passed.cell - 1 < stop.cell
+                and not now.cells[passed.cell - 1]
+            ):
+                yield _with(now, {passed.cell - 1: now.cells[stop.cell], stop.cell: 0})
+
+
+def _deviations(now: Candidate) -> list[int]:
+    return [place for place, cell in enumerate(now.cells) if cell]
+
+
 def _with(now: Candidate, changed: dict[int, int]) -> Candidate:
     return now._replace(cells=tuple(changed.get(place, cell) for place, cell in enumerate(now.cells)))
 
@@ -187,12 +275,12 @@ def _plainer_steps(now: Candidate) -> Iterator[Candidate]:
         yield now._replace(scenario=replace(now.scenario, steps=steps))
 
 
-def _searched_anew(found: Shrunk) -> Iterator[tuple[Scenario, Strategy]]:
-    """Yield schedules of the scenario without one of its steps."""
+def _searched_anew(found: Shrunk) -> Candidates:
+    """Yield schedules of the scenario without one of its steps, then with one worker's done by another."""
     now = Candidate(found.scenario, found.run.tape, found.run.owners)
-    deviations = sum(cell > 0 for cell in now.cells)
-    for place in range(len(now.scenario.steps)):
-        scenario = _without(now, (place,)).scenario
-        search = Exhaustive(deviations_max=deviations)
+    fewer = [_without(now, (place,)).scenario for place in range(len(now.scenario.steps))]
+    fewer += [replace(now.scenario, steps=steps) for steps in merged(now.scenario.steps)]
+    for scenario in fewer:
+        search = Exhaustive(deviations_max=len(_deviations(now)))
         for strategy in islice(search.runs(), SEARCHED_MAX):
             yield scenario, strategy

@@ -122,7 +122,7 @@ RACE_OF_PRODUCERS = scenario(enqueue("w1", "j1"), claim("w1", "a"), enqueue("w2"
 
 ZONE = "CET-1CEST,M3.5.0,M10.5.0/3"
 BEFORE_CHANGE_SECONDS = tuple(day * 86_400 + 3_600 - 30 for day in (89, 299))
-"""From the beginning of 2030, when simulated time begins, to half a minute before summer time, and its end."""
+"""From the beginning of simulated time to half a minute before summer time, and before its end."""
 
 
 def over_a_change_of_time(seconds):

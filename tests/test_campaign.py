@@ -64,7 +64,7 @@ def test_a_report_rests_on_both_ways(tmp_path):
     alone = judge(verify_module.history_module.read(tmp_path / "out" / "history.jsonl"), ways=("model",))
 
     assert report.ways == ("model", "simulation")
-    assert report.explored["schedules"] > 100
+    assert report.raced["schedules"] > 100
     assert report.certificates
     assert {each.verdict for each in report.verdicts} <= {Finding.HOLDS, Finding.VACUOUS}
     held = {each.invariant: each.sentence for each in alone}
@@ -95,8 +95,8 @@ def test_a_search_that_is_cut_by_time_says_so():
         late = replace(EFFORT, seconds_max=time.monotonic() * -2)
         explored = campaign.finished(campaign.begin(workers, SETTINGS, late, seed=0, only=None))
 
-    assert explored.certificates
-    assert all(line.endswith("cut by time") for line in explored.certificates)
+    assert explored.covered
+    assert all(str(scope).endswith("cut by time") for scope in explored.covered)
 
 
 @pytest.mark.scenario("simulation/a-process-without-a-simulation")
@@ -144,7 +144,7 @@ def test_more_time_is_more_seeds(tmp_path, monkeypatch):
     report = verify(load("memory"), profile="quick", seed=5, only=None, out=tmp_path / "out", seconds=1.5)
 
     assert report.next_seed == 5 + 2 * EFFORT.random
-    assert report.explored["schedules"] > 2 * (EFFORT.random + EFFORT.priorities)
+    assert report.raced["schedules"] > 2 * (EFFORT.random + EFFORT.priorities)
 
 
 @pytest.mark.scenario("simulation/a-night-goes-on-where-the-last-one-stopped")

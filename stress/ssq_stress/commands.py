@@ -74,11 +74,15 @@ def verify(
             "profile": report.profile,
             "ways": list(report.ways),
         }
-        document |= {"verdicts": verdict_documents(report.verdicts), "explored": report.explored}
+        document |= {
+            "verdicts": verdict_documents(report.verdicts),
+            "explored": report.explored,
+            "raced": report.raced,
+        }
         say_json(document | {"certificates": report.certificates, "not_simulatable": report.not_simulatable})
         return exit_code(report.verdicts, by_name=only is not None)
     say([Text(), *verdict_table(report.verdicts, width=width()), Text(), summary(report.verdicts)])
-    say([*explored_lines(report.explored, width=width()), *_covered(report), Text()])
+    say([*explored_lines(report.explored, report.raced, width=width()), *_covered(report), Text()])
     say(_stories(report.verdicts))
     say([Text(f"history, verdicts and repros: {printable(str(out))}", style="dim")])
     say(_replay_commands(report.verdicts)[:1])

@@ -82,7 +82,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ways: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     explored: dict[str, int]
-    """How much was tried, by name."""
+    """How much was tried in turns, by name."""
+    raced: dict[str, int]
+    """How much in races: schedules, faults by the operation that they struck, situations that were seen."""
     certificates: tuple[str, ...] = ()
     """What was tried without a gap, and how much that is."""
     not_simulatable: str | None = None
@@ -164,8 +166,9 @@ class _Verification:
             profile=name,
             ways=(MODEL,) if racing.not_simulatable else (MODEL, SIMULATION),
             verdicts=tuple(shrunk.get(verdict.invariant, verdict) for verdict in verdicts),
-            explored=_explored(examples, self.profile.effort.examples) | racing.tally,
-            certificates=racing.certificates,
+            explored=_explored(examples, self.profile.effort.examples),
+            raced=racing.tally,
+            certificates=tuple(str(scope) for scope in racing.covered),
             not_simulatable=racing.not_simulatable,
             kept=tuple((each.path.name, each.replayed.result.value) for each in kept),
             out=str(self.out),

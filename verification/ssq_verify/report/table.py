@@ -30,7 +30,8 @@ EXPLORED = (
     "wrong clocks",
     "examples cut by time",
 )
-SIMULATED = ("schedules", "different histories")
+RACED = ("schedules", "different histories")
+FAULTS = ("kills", "power losses", "pauses", "I/O errors")
 """What of a run's counts is told; the others are finer than a person wants."""
 INVARIANT_WIDTH, VERDICT_WIDTH = 17, 16
 
@@ -75,10 +76,12 @@ def summary(verdicts: Sequence[Verdict]) -> Text:
     return line
 
 
-def explored_lines(explored: Mapping[str, int], *, width: int = WIDTH) -> list[Text]:
-    """Return how much was tried, as lines; the JSON document has the rest."""
+def explored_lines(
+    explored: Mapping[str, int], raced: Mapping[str, int], *, width: int = WIDTH
+) -> list[Text]:
+    """Return how much was tried in turns and in races, as lines; the JSON document has the rest."""
     in_turns = {name: explored.get(name, 0) for name in EXPLORED}
-    racing = {name: explored.get(name, 0) for name in SIMULATED} | _faults(explored)
+    racing = {name: raced.get(name, 0) for name in RACED} | _faults(raced)
     lines = []
     for way, counts in (("in turns: ", in_turns), ("racing: ", racing)):
         told = " · ".join(f"{count:,} {name}" for name, count in counts.items() if count)
@@ -86,12 +89,12 @@ def explored_lines(explored: Mapping[str, int], *, width: int = WIDTH) -> list[T
     return lines
 
 
-def _faults(explored: Mapping[str, int]) -> Counter[str]:
-    """Return how many faults of each kind struck inside an operation."""
+def _faults(raced: Mapping[str, int]) -> Counter[str]:
+    """Return how many faults of each kind struck."""
     faults = Counter[str]()
-    for name, count in sorted(explored.items()):
-        kind, inside, _ = name.partition(" inside ")
-        if inside:
+    for name, count in sorted(raced.items()):
+        kind = name.partition(" inside ")[0]
+        if kind in FAULTS:
             faults[kind] += count
     return faults
 

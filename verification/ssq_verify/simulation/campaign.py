@@ -4,24 +4,31 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from ssq_verify.execution import scratch
 from ssq_verify.history import Terms
 from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
+from ssq_verify.simulation.covered import counted, merged
 from ssq_verify.simulation.exploring import Explored, Found, Search, explore
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pending, Pool
 from ssq_verify.simulation.run import simulate
+from ssq_verify.simulation.scenarios import offered
 from ssq_verify.simulation.searches import All, Chosen, Prioritised, Sweep
 from ssq_verify.simulation.tape import Replay
+from ssq_verify.simulation.world import ERRORS
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import together
 
 LEFT_TO_SQLITE = "kills were simulated; what a loss of power leaves is SQLite's own promise"
 HANG_SECONDS = 60.0
 """How long after its time a search may take to come back: one schedule is a matter of milliseconds."""
+PER_SWEEP = 6
+"""Scenarios in one sweep."""
+DISKS: tuple[Literal["ordered", "posix"], ...] = ("ordered", "posix")
 CHUNK = 500
 """Random schedules in one task."""
 
@@ -107,28 +114,42 @@ def finished(begun: Begun, tell: Callable[[int, int], None] = lambda _done, _tot
 
 
 def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> Iterator[Search]:
-    """Yield the searches of an effort, those that find most first."""
+    """Yield the searches of an effort: those without a gap first, then what a seed decides."""
     race, pair = small(settings, workers=2, jobs=1), small(settings, workers=2, jobs=2)
-    yield Sweep(title="one crash", scenarios=(race, pair), faults=Faults(kills=1), fault="kill")
-    yield All(title="2 workers x 1 job", scenario=race, deviations_max=effort.preemptions)
+    scenarios = tuple(scenario for _, scenario in offered(settings, found.terms))
+    for part in _parts(len(scenarios), PER_SWEEP):
+        yield Sweep(scope="one crash", scenarios=scenarios[part], faults=Faults(kills=1), fault="kill")
+    scope = f"2 workers x 1 job, up to {counted(effort.preemptions, 'deviation')}"
+    yield All(scope=scope, scenario=race, deviations_max=effort.preemptions)
     if found.terms.durability == "power-loss" and not found.uses_database:
-        for disk in ("ordered", "posix"):
+        for disk in DISKS:
             faults = Faults(power_losses=1, disk=disk)
-            yield Sweep(title=f"power loss, {disk}", scenarios=(pair,), faults=faults, fault="power loss")
-    for error in ("ENOSPC", "EIO", "EMFILE"):
-        yield Sweep(title=error, scenarios=(pair,), faults=Faults(errors=1), fault=error)
+            yield Sweep(scope=f"power loss, {disk}", scenarios=(pair,), faults=faults, fault="power loss")
+    for error in ERRORS:
+        yield Sweep(scope=f"{error} once", scenarios=(pair,), faults=Faults(errors=1), fault=error)
     yield from by_chance(found, settings, effort, seed=seed)
 
 
 def by_chance(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> Iterator[Search]:
     """Yield the searches that a seed decides."""
-    race, pair = small(settings, workers=2, jobs=1), small(settings, workers=2, jobs=2)
-    for first in range(seed, seed + effort.random, CHUNK):
-        seeds = range(first, min(first + CHUNK, seed + effort.random))
-        yield Chosen(title="random", scenarios=(race, pair), seeds=seeds)
-    for first in range(seed, seed + effort.priorities, CHUNK):
-        seeds = range(first, min(first + CHUNK, seed + effort.priorities))
-        yield Prioritised(title="PCT", scenarios=(pair,), seeds=seeds, depth=3, points=found.points)
+    scenarios = tuple(scenario for _, scenario in offered(settings, found.terms))
+    seeds = range(seed, seed + max(effort.random, effort.priorities))
+    for part in _parts(effort.random, CHUNK):
+        yield Chosen(scope="at random", scenarios=scenarios, seeds=seeds[: effort.random][part])
+    pair = small(settings, workers=2, jobs=2)
+    for part in _parts(effort.priorities, CHUNK):
+        yield Prioritised(
+            scope="by priorities (PCT, d = 3)",
+            scenarios=(pair,),
+            seeds=seeds[: effort.priorities][part],
+            depth=3,
+            points=found.points,
+        )
+
+
+def _parts(count: int, size: int) -> Iterator[slice]:
+    for first in range(0, count, size):
+        yield slice(first, first + size)
 
 
 def summed(parts: Sequence[Explored]) -> Explored:
@@ -146,7 +167,7 @@ def summed(parts: Sequence[Explored]) -> Explored:
         evidence=tuple(together(each) for each in zip(*judged, strict=True)),
         found=tuple(found.values()),
         tally=dict(tally),
-        certificates=tuple(dict.fromkeys(line for part in parts for line in part.certificates)),
+        covered=merged(scope for part in parts for scope in part.covered),
         not_simulatable=next((part.not_simulatable for part in parts if part.not_simulatable), None),
         left_to_stress={name: why for part in parts for name, why in part.left_to_stress.items()},
     )

@@ -13,6 +13,8 @@ from ssq_verify.execution import scratch
 from ssq_verify.history import History, joined
 from ssq_verify.judge import evidence, violations
 from ssq_verify.scenario import Scenario
+from ssq_verify.sightings import sightings
+from ssq_verify.simulation.covered import Covered
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.run import Simulated, simulate
 from ssq_verify.simulation.tape import Redundant, Strategy
@@ -42,7 +44,7 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
     found: tuple[Found, ...] = ()
     tally: dict[str, int] = {}
-    certificates: tuple[str, ...] = ()
+    covered: tuple[Covered, ...] = ()
     not_simulatable: str | None = None
     """What the subject does that no simulation controls, and where."""
     left_to_stress: dict[str, str] = {}
@@ -52,14 +54,14 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
 class Search(Protocol):
     """A way through the schedules of one scenario, or of many."""
 
-    title: str
+    scope: str
 
     def runs(self) -> Iterator[tuple[Scenario, Strategy]]:
         """Yield what to run next, until all is done; the run is over before the next is asked for."""
         ...
 
-    def certificate(self) -> str | None:
-        """Return what was covered, in a line, if it can be stated."""
+    def covered(self) -> Covered | None:
+        """Return what was covered, if that can be stated."""
         ...
 
 
@@ -71,13 +73,12 @@ def explore(
     try:
         for scenario, strategy in search.runs():
             if time.monotonic() > deadline:
-                return collector.explored(certificates=(f"{search.title}: cut by time",))
+                return collector.explored(search.covered(), is_complete=False)
             with scratch() as workdir, suppress(Redundant):
                 collector.add(scenario, simulate(scenario, subject, strategy, workdir))
     except NotSimulatable as limit:
         return Explored(not_simulatable=f"{limit.what} at {limit.where}")
-    certificate = search.certificate()
-    return collector.explored(certificates=() if certificate is None else (certificate,))
+    return collector.explored(search.covered(), is_complete=True)
 
 
 def kinds_of(fault: str) -> str:
@@ -111,20 +112,22 @@ class Collector:
         if len(self._batch) == BATCH:
             self._judge()
 
-    def explored(self, *, certificates: tuple[str, ...]) -> Explored:
+    def explored(self, covered: Covered | None, *, is_complete: bool) -> Explored:
         """Return what all runs came to."""
         if self._batch:
             self._judge()
         self._tally["different histories"] = len(self._seen)
+        scopes = [] if covered is None else [msgspec.structs.replace(covered, is_complete=is_complete)]
         return Explored(
             evidence=tuple(together(each) for each in zip(*self._evidence, strict=True)),
             found=tuple(self._found.values()),
             tally=dict(self._tally),
-            certificates=certificates,
+            covered=tuple(scopes),
         )
 
     def _judge(self) -> None:
         history = joined([run.history for _, run in self._batch])
+        self._tally += sightings(history)
         weighed = evidence(history, only=self._only)
         self._evidence.append(weighed)
         for each in weighed:

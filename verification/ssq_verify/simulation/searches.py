@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from ssq_verify.scenario import Faults, Scenario
+from ssq_verify.simulation.covered import Covered
 from ssq_verify.simulation.strategies import AtRandom, ByPriority, Exhaustive, StrikeAt
 from ssq_verify.simulation.tape import Strategy
 
@@ -16,7 +17,7 @@ Runs = Iterator[tuple[Scenario, Strategy]]
 class Sweep:
     """One fault at the first point at which it can strike, at the second, and so on, in each scenario."""
 
-    title: str
+    scope: str
     scenarios: tuple[Scenario, ...]
     faults: Faults
     fault: str
@@ -32,17 +33,16 @@ class Sweep:
                 yield structs.replace(scenario, faults=self.faults), strategy
                 self.struck += strategy.has_struck
 
-    def certificate(self) -> str:
+    def covered(self) -> Covered:
         """Return at how many points the fault struck."""
-        where = f"{self.struck:,} points of {len(self.scenarios)} scenarios"
-        return f"{self.title}: {self.fault} at each of {where}"
+        return Covered(scope=self.scope, points=self.struck, scenarios=len(self.scenarios))
 
 
 @dataclass(kw_only=True, slots=True)
 class All:
     """All schedules of one scenario with at most so many deviations from the plainest."""
 
-    title: str
+    scope: str
     scenario: Scenario
     deviations_max: int
     count: int = 0
@@ -53,16 +53,16 @@ class All:
             self.count += 1
             yield self.scenario, strategy
 
-    def certificate(self) -> str:
+    def covered(self) -> Covered:
         """Return how many schedules there are."""
-        return f"{self.title}: {self.count:,} schedules, complete"
+        return Covered(scope=self.scope, schedules=self.count)
 
 
 @dataclass(kw_only=True, slots=True)
 class Chosen:
     """Schedules that a seed chooses, of each scenario in turn."""
 
-    title: str
+    scope: str
     scenarios: tuple[Scenario, ...]
     seeds: range
 
@@ -71,15 +71,16 @@ class Chosen:
         for seed in self.seeds:
             yield self.scenarios[seed % len(self.scenarios)], AtRandom(seed)
 
-    def certificate(self) -> None:
-        """Say nothing: chance gives no certainty."""
+    def covered(self) -> Covered:
+        """Return how many schedules there were."""
+        return Covered(scope=self.scope, schedules=len(self.seeds))
 
 
 @dataclass(kw_only=True, slots=True)
 class Prioritised:
     """Schedules by random priorities (PCT)."""
 
-    title: str
+    scope: str
     scenarios: tuple[Scenario, ...]
     seeds: range
     depth: int
@@ -91,5 +92,6 @@ class Prioritised:
             strategy = ByPriority(seed, depth=self.depth, points=self.points)
             yield self.scenarios[seed % len(self.scenarios)], strategy
 
-    def certificate(self) -> None:
-        """Say nothing yet."""
+    def covered(self) -> Covered:
+        """Return how many schedules there were."""
+        return Covered(scope=self.scope, schedules=len(self.seeds))

@@ -1,0 +1,54 @@
+"""What was tried without a gap? A scope in words, and how much it held."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+
+class Covered(msgspec.Struct, frozen=True, kw_only=True):
+    """What one search, or several of a kind, covered."""
+
+    scope: str
+    """`one crash`, `2 workers x 1 job, up to 2 preemptions`."""
+    schedules: int = 0
+    redundant: int = 0
+    """Schedules that were left out, as they show nothing that others do not."""
+    points: int = 0
+    """At which a fault struck in turn; 0 if all schedules were the aim."""
+    scenarios: int = 1
+    is_complete: bool = True
+    """False if it was cut by time."""
+
+    def __str__(self) -> str:
+        """Return the line that is shown."""
+        tried = counted(self.schedules, "schedule")
+        if self.redundant:
+            tried += f", {self.redundant:,} others redundant"
+        if self.points:
+            tried = f"at each of {counted(self.points, 'point')} of {counted(self.scenarios, 'scenario')}"
+        return f"{self.scope}: {tried}, {'complete' if self.is_complete else 'cut by time'}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def merged(parts: Iterable[Covered]) -> tuple[Covered, ...]:
+    """Put what several searches of one scope covered together, in the order in which scopes first come."""
+    scopes: dict[str, Covered] = {}
+    for part in parts:
+        known = scopes.get(part.scope)
+        scopes[part.scope] = part if known is None else _both(known, part)
+    return tuple(scopes.values())
+
+
+def _both(one: Covered, other: Covered) -> Covered:
+    return Covered(
+        scope=one.scope,
+        schedules=one.schedules + other.schedules,
+        redundant=one.redundant + other.redundant,
+        points=one.points + other.points,
+        scenarios=one.scenarios + other.scenarios,
+        is_complete=one.is_complete and other.is_complete,
+    )

@@ -134,6 +134,7 @@ def seen(line):
     return sightings(h(*items(line), terms=TERMS))
 
 
+@pytest.mark.scenario("simulation/counts-of-situations")
 @pytest.mark.parametrize(("sighting", "there", "not_there"), THERE_AND_NOT)
 def test_a_situation_is_counted_only_where_it_is(sighting, there, not_there):
     """The first history has the situation once, the second, much like it, not at all."""

@@ -76,8 +76,14 @@ def _enqueue_of_a_job_being_acked(settings: Settings, terms: Terms) -> Scenarios
     if not terms.idempotent_enqueue:
         return ()
     held_first = claim(SETUP_WORKER, "held")
-    other = (enqueue("w2", "j1", "new"), later("w2", SECOND), *handles("w2", "next"))
-    return (scenario(settings, backlog("j1"), (held_first,), (ack("w1", "held"),), other),)
+    new = enqueue("w2", "j1", "new")
+    others = (
+        (new, later("w2", SECOND), *handles("w2", "next")),
+        (new, *handles("w2", "next", for_seconds=SECOND)),
+    )
+    return tuple(
+        scenario(settings, backlog("j1"), (held_first,), (ack("w1", "held"),), other) for other in others
+    )
 
 
 @named(

@@ -25,6 +25,8 @@ from ssq_verify.simulation.scenarios.parts import (
 Scenarios = tuple[Scenario, ...]
 EAST, WEST = "Pacific/Kiritimati", "Etc/GMT+12"
 """Fourteen hours before and twelve behind: the most that two clocks on a wall can differ."""
+EVENTS = 20
+"""More than there are between a claim and a poll that comes a lease later, each a microsecond."""
 
 
 @named(
@@ -150,7 +152,7 @@ def _around(span: Times, waited: float) -> Iterator[Step]:
     moments = (
         span.ttl / 2,
         span.ttl * 3 / 4,
-        span.ttl - 8 * TICK,
+        span.ttl - EVENTS * TICK,
         span.ttl + TICK,
         span.takeover,
         span.overdue,

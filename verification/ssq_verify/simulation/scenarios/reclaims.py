@@ -52,8 +52,9 @@ def _inside(do: StepKind, seen: Sighting) -> Named:
         if not terms.lease or (do is StepKind.EXTEND and not terms.extend):
             return ()
         overdue = times(settings, terms).overdue
-        # Both wake at the same instant.
-        holder = (claim("w1", "held"), later("w1", overdue), use(do, "w1", "held"))
+        # Both wake at the same instant, and who slept last goes first.
+        waits = (later("w1", overdue - SECOND), later("w1", SECOND))
+        holder = (claim("w1", "held"), *waits, use(do, "w1", "held"))
         other = (later("w2", overdue), *handles("w2", "next"))
         return (scenario(settings, backlog("j1"), holder, other),)
 
@@ -64,7 +65,7 @@ def _inside(do: StepKind, seen: Sighting) -> Named:
 
 
 @named(
-    "Two workers come at once for a job whose lease has ended, and then for two such jobs.",
+    "Two workers come at once for a job whose lease has ended.",
     Sighting.RECLAIM,
     Sighting.TWO_CLAIMS,
     takes=Takes.PREEMPTION,
@@ -72,13 +73,8 @@ def _inside(do: StepKind, seen: Sighting) -> Named:
 def _two_reclaims(settings: Settings, terms: Terms) -> Scenarios:
     if not terms.lease:
         return ()
-    overdue = times(settings, terms).overdue
-    both = (handles("w1", "one"), handles("w2", "other"))
-    second = (enqueue(SETUP_WORKER, "j2"), claim(SETUP_WORKER, "second"), crash(SETUP_WORKER))
-    return (
-        scenario(settings, held("j1", then=overdue), *both),
-        scenario(settings, held("j1"), second, (later(SETUP_WORKER, overdue),), *both),
-    )
+    dead = held("j1", then=times(settings, terms).overdue)
+    return (scenario(settings, dead, handles("w1", "one"), handles("w2", "other")),)
 
 
 @named(
@@ -87,7 +83,11 @@ def _two_reclaims(settings: Settings, terms: Terms) -> Scenarios:
     takes=Takes.PREEMPTION,
 )
 def _two_reclaims_of_two_jobs(settings: Settings, terms: Terms) -> Scenarios:
-    return _two_reclaims(settings, terms)[1:]
+    if not terms.lease:
+        return ()
+    second = (enqueue(SETUP_WORKER, "j2"), claim(SETUP_WORKER, "second"), crash(SETUP_WORKER))
+    dead = (*held("j1"), *second, later(SETUP_WORKER, times(settings, terms).overdue))
+    return (scenario(settings, dead, handles("w1", "one"), handles("w2", "other")),)
 
 
 @named(

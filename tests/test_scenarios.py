@@ -1,0 +1,122 @@
+"""Does each scenario of the catalogue do what it says, on queues that keep their promises?"""
+
+import pytest
+
+from ssq_verify.execution import scratch
+from ssq_verify.history import Terms, joined
+from ssq_verify.judge import judge
+from ssq_verify.machine import SETTINGS
+from ssq_verify.scenario import StepKind
+from ssq_verify.sightings import executions_max, sightings
+from ssq_verify.simulation.run import simulate
+from ssq_verify.simulation.scenarios import CATALOGUE, Takes, offered
+from ssq_verify.simulation.strategies import AtRandom
+from ssq_verify.simulation.tape import Replay
+from ssq_verify.subject import load
+from ssq_verify.verdict import Finding
+
+TERMS = Terms(
+    lease_ttl_seconds=SETTINGS.lease_ttl_seconds,
+    max_clock_skew_seconds=SETTINGS.max_clock_skew_seconds,
+    backoff_base_seconds=SETTINGS.backoff_base_seconds,
+)
+OURS = ["file", "sqlite"]
+PLAIN = Replay(())
+SEEDS = 150
+BY_TIME = [name for name, named in CATALOGUE.items() if named.takes is Takes.NOTHING]
+BY_CHANCE = [name for name in CATALOGUE if name not in BY_TIME]
+
+
+def history_of(scenario, subject, strategy):
+    """Return the history of one simulated run."""
+    with scratch() as workdir:
+        return simulate(scenario, load(subject), strategy, workdir).history
+
+
+def seen_in(name, subject, strategy):
+    """Return what a schedule of the scenarios of one name shows."""
+    runs = [history_of(scenario, subject, strategy) for scenario in CATALOGUE[name](SETTINGS, TERMS)]
+    return sightings(joined(runs))
+
+
+@pytest.mark.scenario("simulation/a-scenario-does-what-it-says")
+@pytest.mark.parametrize("subject", OURS)
+@pytest.mark.parametrize("name", BY_TIME)
+def test_time_alone_brings_a_scenario_about(name, subject):
+    """With the plainest schedule the history shows what the scenario is for."""
+    assert set(CATALOGUE[name].shows) <= set(seen_in(name, subject, PLAIN))
+
+
+@pytest.mark.parametrize("subject", OURS)
+@pytest.mark.parametrize("name", BY_CHANCE)
+def test_some_schedule_brings_a_scenario_about(name, subject):
+    """What takes a preemption or a fault is not there without, and one of the first seeds brings it."""
+    wanted = set(CATALOGUE[name].shows)
+    assert not wanted <= set(seen_in(name, subject, PLAIN))
+
+    assert any(wanted <= set(seen_in(name, subject, AtRandom(seed, strike=0.1))) for seed in range(SEEDS))
+
+
+@pytest.mark.scenario("simulation/sound-queues-are-not-accused")
+@pytest.mark.parametrize("subject", OURS)
+def test_sound_queues_are_not_accused(subject):
+    """Our own queues keep every promise in all scenarios, with the plainest schedule and a few others."""
+    found = [
+        history_of(scenario, subject, strategy)
+        for _, scenario in offered(SETTINGS, TERMS)
+        for strategy in (PLAIN, AtRandom(1), AtRandom(2))
+    ]
+
+    verdicts = judge(joined(found), ways=("simulation",))
+    assert [each for each in verdicts if each.verdict is Finding.VIOLATED] == []
+    assert executions_max(sightings(joined(found))) == SETTINGS.max_attempts
+
+
+def test_the_same_scenarios_are_made_every_time():
+    """Settings and terms alone decide, and every scenario has a sentence and something to show."""
+    assert list(offered(SETTINGS, TERMS)) == list(offered(SETTINGS, TERMS))
+    assert all(named.sentence.endswith(".") and named.shows for named in CATALOGUE.values())
+
+
+NEEDS_LEASE = {
+    *(f"{do}-after-{when}" for do in ("ack", "release", "extend") for when in ("expiry", "the-next-claim")),
+    *(f"reclaim-inside-{what}" for what in ("claim", "ack", "release", "extend")),
+    "poison-job",
+    "second-kill",
+    "time-zones",
+}
+
+
+@pytest.mark.scenario("simulation/what-a-queue-does-not-offer-is-left-out")
+@pytest.mark.parametrize(
+    ("less", "left_out"),
+    [
+        ({"lease": False}, NEEDS_LEASE),
+        ({"fencing": False}, {"ack-after-the-next-claim", "release-after-the-next-ack"}),
+        ({"extend": False}, {"heartbeats-then-death", "extend-after-expiry", "reclaim-inside-extend"}),
+        ({"max_attempts": None}, {"poison-job", "dead-letter-by-release", "dead-letter-by-expiry"}),
+        ({"dead_letters": False}, {"kill-inside-requeue"}),
+        ({"idempotent_enqueue": False}, {"two-producers-of-one-job", "enqueue-of-a-held-job"}),
+        ({"back_off": False}, {"back-off-ends"}),
+        ({"max_clock_skew_seconds": 0.0}, {"clocks-differ-by-e", "clocks-jump", "clocks-drift"}),
+        ({"max_clock_skew_seconds": None}, {"clocks-differ-by-more-than-e"}),
+    ],
+    ids=str,
+)
+def test_what_a_queue_does_not_offer_is_left_out(less, left_out):
+    """A queue that promises less gets fewer scenarios, and those that need nothing of it stay."""
+    terms = Terms(**{field: getattr(TERMS, field) for field in TERMS.__struct_fields__} | less)
+    names = {named.name for named, _ in offered(SETTINGS, terms)}
+
+    assert not names & left_out
+    assert {"one-job-two-workers", "two-producers", "enqueue-races-claim"} <= names
+
+
+def test_no_step_asks_for_what_is_not_offered():
+    """A queue without extend is never asked for one, in whatever scenario."""
+    terms = Terms(max_clock_skew_seconds=2.0, extend=False)
+
+    steps = [step for _, scenario in offered(SETTINGS, terms) for step in scenario.steps]
+
+    assert steps
+    assert StepKind.EXTEND not in {step.do for step in steps}

@@ -63,6 +63,7 @@ class Passed(NamedTuple):
     """How many events the history had by then."""
     cell: int
     """How many cells the tape had, the last of them let the worker go on; 0 if what is done alone."""
+    time_ns: int
 
 
 OPENS = frozenset({"os.open", "open", "os.listdir", "os.scandir"})
@@ -334,7 +335,8 @@ class World:
     def _resume(self, worker: Worker, error: OSError | None) -> None:
         point = worker.point
         if point is not None:
-            self.trace.append(Passed(worker.name, point, self.events(), len(self.tape.cells)))
+            cells, now_ns = len(self.tape.cells), self.time.now_ns
+            self.trace.append(Passed(worker.name, point, self.events(), cells, now_ns))
             if len(self.trace) > POINTS_MAX:
                 raise Endless(f"{worker.name} was at work when {POINTS_MAX:,} points were passed")
         self._last = worker

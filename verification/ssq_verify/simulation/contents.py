@@ -93,8 +93,9 @@ def _point(call: str, kind: str, path: str, file: str) -> Point:
 def _at_point(name: str) -> Handler:
     call = f"os.{name}"
 
-    def handler(worker: Worker, real: Call, fd: int, *args: Any) -> Any:
-        opened = worker.files.get(fd)
+    def handler(worker: Worker, real: Call, fd: Any, *args: Any) -> Any:
+        # A sync takes a file, too.
+        opened = worker.files.get(fd if isinstance(fd, int) else fd.fileno())
         if opened is None:
             return real(fd, *args)
         worker.reach(_point(call, name, opened.path, worker.world.name_of(opened.inode)))

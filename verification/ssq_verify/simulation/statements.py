@@ -8,8 +8,10 @@ does those of many.
 import os
 import re
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, Self, cast
 from urllib.parse import unquote, urlsplit
@@ -48,6 +50,10 @@ _ended: Counter[str] = Counter()
 _RealConnection, _RealCursor = sqlite3.Connection, sqlite3.Cursor
 
 
+class _InUseError(Exception):
+    """A backup met a database that another holds."""
+
+
 class _OfRealOnes(type):
     """Lets a class that stands for one of `sqlite3` take objects of that for its own."""
 
@@ -75,10 +81,10 @@ class Cursor(sqlite3.Cursor, metaclass=_OfRealOnes):
         if type(self.connection) is _RealConnection:
             super().executescript(script)
             return self
-        if self.connection.in_transaction:
-            self.connection.commit()
-        for statement in _statements(script):
-            self.execute(statement)
+        connection = cast("Connection", self.connection)
+        with connection.in_autocommit():
+            for statement in _statements(script):
+                self.execute(statement)
         return self
 
     def fetchone(self) -> Any:
@@ -190,13 +196,41 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
             raise
         return False
 
-    def backup(self, target: sqlite3.Connection, **settings: Any) -> None:
-        """Copy all pages at a point."""
-        self.at_point(f"backup to {Connection.path_of(target)}", partial(super().backup, target, **settings))
+    def backup(self, target: sqlite3.Connection, *, sleep: float = 0.25, **settings: Any) -> None:
+        """Copy all pages at a point, and again after a while if another holds the database."""
+        told = settings.pop("progress", None)
+
+        def progress(status: int, remaining: int, total: int) -> None:
+            if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} and current() is not None:
+                raise _InUseError
+            if told is not None:
+                told(status, remaining, total)
+
+        copied = partial(super().backup, target, progress=progress, **settings)
+        while True:
+            try:
+                self.at_point(f"backup to {Connection.path_of(target)}", copied)
+            except _InUseError:
+                time.sleep(sleep)
+            else:
+                return
 
     def blobopen(self, *args: Any, **kwargs: Any) -> Any:
         """Open a value at a point; what is read and written through it has none."""
         return self.at_point("blobopen", partial(super().blobopen, *args, **kwargs))
+
+    @contextmanager
+    def in_autocommit(self) -> Iterator[None]:
+        """Commit what is open, and let no transaction begin by itself."""
+        self.commit()
+        level = self.isolation_level
+        if level is not None:
+            self.isolation_level = None
+        try:
+            yield
+        finally:
+            if level is not None:
+                self.isolation_level = level
 
     def close(self) -> None:
         """Close; an open transaction is rolled back."""

@@ -44,8 +44,8 @@ def install() -> None:
     tempfile.gettempdir()
     for name in functions():
         replace(random, name, _drawn(name))
-    replace(random, "_urandom", _urandom)
     replace(os, "urandom", _urandom)
+    replace(random, "_urandom", _urandom)
     replace(os, "getrandom", _urandom)
     random.Random.seed = _seeded  # type: ignore[method-assign]
     replace(tempfile, "_get_candidate_names", _candidate_names)

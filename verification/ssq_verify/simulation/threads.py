@@ -101,7 +101,7 @@ def install() -> None:
     threading.Lock = threading._allocate_lock = _thread.allocate_lock = Lock  # type: ignore[attr-defined]  # noqa: SLF001 - where it looks for locks
     register("queue.SimpleQueue", queue.SimpleQueue, SimpleQueue)
     queue.SimpleQueue = SimpleQueue  # type: ignore[misc]
-    for module in (threading, _thread):
+    for module in (_thread, threading):
         for name in ("start_new_thread", "start_joinable_thread"):
             replace(module, "_" * (module is threading) + name, _refused)
 

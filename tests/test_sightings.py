@@ -159,6 +159,21 @@ def test_executions_are_counted_by_incarnation():
     assert executions_max(seen("w1 enqueue j1")) == 0
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1 <; w2 enqueue j1; w1 >; w2 claim j1#1",
+        "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; w2 enqueue j1 dies; w1 claim j1#1",
+        "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1 dies; w2 enqueue j1; w2 claim j1#1",
+        "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1 ?; w2 enqueue j1; w2 claim j1#1",
+        "w1 enqueue j1; w1 claim j1#2; w1 release j1#2; w2 requeue j1 dies; w1 claim j1#1",
+    ],
+)
+def test_what_may_be_another_incarnation_is_not_counted_as_the_same(line):
+    """An enqueue beside an ack, and what never returned, may have begun another."""
+    assert executions_max(seen(line)) == 1
+
+
 def test_each_run_is_seen_by_itself():
     """A job of one run and a holder of another have nothing to do with each other."""
     runs = [h(*items(line), terms=TERMS) for line in (TAKEN_OVER, "w1 ack j1#1", TAKEN_OVER)]

@@ -217,6 +217,8 @@ class _Run:
             self._seen[late] += 1
 
     def _returned(self, event: Event, call: _Call) -> None:
+        if event.type is EventType.INFO:
+            self._perhaps_gone(call)
         if event.f == "claim":
             self._claimed(event, call)
         elif event.f == "enqueue":
@@ -257,7 +259,10 @@ class _Run:
         if event.job_id is None:
             self._seen[Sighting.POLL_IN_REST] += self._rests_until_ns > event.time_ns
             return
-        job = self._jobs.setdefault(event.job_id, _Job(event.time_ns))
+        if event.job_id not in self._waiting:
+            # Whatever put it there was not seen to return.
+            self._begin_anew(event.job_id, event.time_ns)
+        job = self._jobs[event.job_id]
         self._compare(job, call)
         self._seen[Sighting.OVERTAKEN] += call.is_overtaken
         job.claims += 1
@@ -327,8 +332,14 @@ class _Run:
         if now_ns - next(iter(self._waiting.values()), now_ns) > self._ttl_ns:
             self._seen[Sighting.OPEN_OVER_BACKLOG] += 1
 
+    def _perhaps_gone(self, call: _Call) -> None:
+        """Let a job that may be acked, or requeued, count as another one when it is claimed again."""
+        if call.f in {"ack", "requeue"}:
+            self._waiting.pop(call.job_id or "", None)
+
     def _crashed(self, event: Event) -> None:
-        self._calls.pop(event.worker, None)
+        if (call := self._calls.pop(event.worker, None)) is not None:
+            self._perhaps_gone(call)
         for job_id, hold in self._current.items():
             if hold.worker == event.worker:
                 job = self._jobs[job_id]

@@ -7,8 +7,10 @@ from ssq_verify.scenario import Scenario, Settings, Step
 from ssq_verify.sightings import Sighting
 from ssq_verify.simulation.scenarios.named import named
 from ssq_verify.simulation.scenarios.parts import (
+    EAST,
     SECOND,
     TICK,
+    WEST,
     Steps,
     Times,
     ack,
@@ -23,8 +25,6 @@ from ssq_verify.simulation.scenarios.parts import (
 )
 
 Scenarios = tuple[Scenario, ...]
-EAST, WEST = "Pacific/Kiritimati", "Etc/GMT+12"
-"""Fourteen hours before and twelve behind: the most that two clocks on a wall can differ."""
 EVENTS = 20
 """More than there are between a claim and a poll that comes a lease later, each a microsecond."""
 

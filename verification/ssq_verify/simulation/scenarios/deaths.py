@@ -85,9 +85,11 @@ def _dead_letter_by_release(settings: Settings, terms: Terms) -> Scenarios:
             (claim("w1", name), release("w1", name), later("w1", rested(settings, terms, attempt)))
         )
     dead = scenario(settings, backlog("j1"), *failing, (claim("w1", "one more"),))
-    again = (requeue("w2", "j1"), *handles("w2", "again"))
+    if not terms.dead_letters:
+        return (dead,)
     wait = sum(step.seconds for steps in failing for step in steps) + SECOND
-    return (dead, scenario(settings, backlog("j1"), *failing, (later("w2", wait), *again)))
+    again = (later("w2", wait), requeue("w2", "j1"), *handles("w2", "again"))
+    return (dead, scenario(settings, backlog("j1"), *failing, again))
 
 
 @named(

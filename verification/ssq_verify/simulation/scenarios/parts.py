@@ -9,6 +9,8 @@ from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Setti
 TICK = 1e-6
 """The least time between two events."""
 SECOND = 1.0
+EAST, WEST = "Pacific/Kiritimati", "Etc/GMT+12"
+"""Fourteen hours before and twelve behind: the most that two clocks on a wall can differ."""
 
 Steps = tuple[Step, ...]
 

@@ -112,8 +112,8 @@ def test_file_that_is_not_there(ssq, command, path, reason, is_one_line):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'{"ssq_repro": 99}', "version 99, this ssq replays 1"),
-        (b'{"ssq_repro": 1}', "damaged repro"),
+        (b'{"ssq_repro": 99}', "version 99, this ssq replays 2"),
+        (b'{"ssq_repro": 2}', "damaged repro"),
         (b"\xff not a repro", "not a repro"),
     ],
 )

@@ -26,7 +26,9 @@ from ssq_verify.subject import Subject, SubjectFailed, load
 from ssq_verify.verdict import Finding
 from ssq_verify.verify import PROFILES, verify
 
-EFFORT = campaign.Effort(random=60, priorities=40, preemptions=1, seconds_max=600)
+EFFORT = campaign.Effort(
+    deviations=1, crashed=False, power_scenarios=1, confidence=0.0, random=60, seconds_max=600
+)
 
 
 def tried(name, processes):
@@ -111,7 +113,8 @@ def test_this_process_is_left_as_it_is(tmp_path):
         "    from ssq_verify.simulation import campaign\n"
         "    from ssq_verify.simulation.pool import pool\n"
         "    from ssq_verify.machine import SETTINGS\n"
-        "    effort = campaign.Effort(random=10, priorities=0, preemptions=1, seconds_max=600)\n"
+        "    effort = campaign.Effort(deviations=1, crashed=False, power_scenarios=1,"
+        "        confidence=0.0, random=9, seconds_max=600)\n"
         "    with pool(load('file'), processes=1) as workers:\n"
         "        begun = campaign.begin(workers, SETTINGS, effort, seed=0, only=None)\n"
         "        assert campaign.finished(begun).tally['schedules'] > 10\n"
@@ -144,7 +147,7 @@ def test_more_time_is_more_seeds(tmp_path, monkeypatch):
     report = verify(load("memory"), profile="quick", seed=5, only=None, out=tmp_path / "out", seconds=1.5)
 
     assert report.next_seed == 5 + 2 * EFFORT.random
-    assert report.raced["schedules"] > 2 * (EFFORT.random + EFFORT.priorities)
+    assert report.raced["schedules"] > 2 * EFFORT.random
 
 
 @pytest.mark.scenario("simulation/a-night-goes-on-where-the-last-one-stopped")

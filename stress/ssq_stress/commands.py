@@ -196,10 +196,12 @@ def _stories(verdicts: Sequence[Verdict]) -> list[Text | str]:
         return []
     first, *others = ordered
     lines: list[Text | str] = [*_replayed_story(first), Text()]
-    if others:
-        name_width = max(len(verdict.invariant) for verdict in others)
+    commands = [(each.invariant, each.repro) for each in others]
+    commands += [(each.invariant, other) for each in ordered for other in each.also]
+    if commands:
+        name_width = max(len(name) for name, _ in commands)
         lines.append(Text("the others:", style="dim"))
-        lines += [f"  {verdict.invariant:<{name_width}}  ssq replay {verdict.repro}" for verdict in others]
+        lines += [f"  {name:<{name_width}}  ssq replay {repro}" for name, repro in sorted(commands)]
         lines.append(Text())
     return lines
 

@@ -28,6 +28,8 @@ from ssq_verify.subject import Subject
 from ssq_verify.verdict import Evidence, Finding, Verdict, Violation, together
 
 MODEL, SIMULATION = "model", "simulation"
+ROUNDS_PER_SIZE = 5
+"""After so many rounds programs get larger."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,17 +46,28 @@ class Profile:
 PROFILES = {
     "quick": Profile(
         effort=Effort(examples=250, steps=20, seconds_max=30.0),
-        simulation=campaign.Effort(random=2_000, priorities=0, preemptions=2, seconds_max=30.0),
+        simulation=campaign.Effort(
+            deviations=2, crashed=False, power_scenarios=1, confidence=0.0, random=1_500, seconds_max=60.0
+        ),
         tries_max=400,
     ),
     "ci": Profile(
         effort=Effort(examples=800, steps=30, seconds_max=90.0),
-        simulation=campaign.Effort(random=10_000, priorities=5_000, preemptions=3, seconds_max=120.0),
+        simulation=campaign.Effort(
+            deviations=3, crashed=True, power_scenarios=20, confidence=0.99, random=6_000, seconds_max=180.0
+        ),
         tries_max=1_000,
     ),
     "nightly": Profile(
         effort=Effort(examples=50_000, steps=50, seconds_max=3_600.0),
-        simulation=campaign.Effort(random=20_000, priorities=20_000, preemptions=3, seconds_max=3_600.0),
+        simulation=campaign.Effort(
+            deviations=4,
+            crashed=True,
+            power_scenarios=100,
+            confidence=0.999,
+            random=20_000,
+            seconds_max=28_800.0,
+        ),
         tries_max=10_000,
     ),
 }
@@ -187,10 +200,11 @@ class _Verification:
         effort, seed, parts = self.profile.simulation, self.seed, list[Explored]()
         while True:
             parts.append(campaign.finished(begun, self._tell_simulating))
-            seed += max(effort.random, effort.priorities)
+            seed += effort.random
             if time.monotonic() >= self.until or parts[0].not_simulatable:
                 return campaign.summed(parts), seed
-            begun = campaign.again(workers, begun, SETTINGS, effort, seed=seed, only=self.only)
+            size = 1 + len(parts) // ROUNDS_PER_SIZE
+            begun = campaign.again(workers, begun, SETTINGS, effort, seed=seed, size=size, only=self.only)
 
     def _tell_simulating(self, done: int, total: int) -> None:
         self.tell(_at("simulating", done, total))

@@ -17,7 +17,7 @@ from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pending, Pool
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.scenarios import offered
-from ssq_verify.simulation.searches import All, Chosen, Prioritised, Sweep
+from ssq_verify.simulation.searches import All, Composed, PowerSweep, Prioritised, Sweep, schedules_needed
 from ssq_verify.simulation.tape import Replay
 from ssq_verify.simulation.world import ERRORS
 from ssq_verify.subject import Subject
@@ -29,6 +29,7 @@ HANG_SECONDS = 60.0
 PER_SWEEP = 6
 """Scenarios in one sweep."""
 DISKS: tuple[Literal["ordered", "posix"], ...] = ("ordered", "posix")
+DEPTH = 3
 CHUNK = 500
 """Random schedules in one task."""
 
@@ -37,9 +38,16 @@ CHUNK = 500
 class Effort:
     """How much of each search."""
 
+    deviations: int
+    """Up to so many preemptions, waits and faults, all schedules of the smallest race are tried."""
+    crashed: bool
+    """Whether all schedules of small races are also tried with one crash anywhere."""
+    power_scenarios: int
+    """In so many scenarios the power fails at each point."""
+    confidence: float
+    """With this probability PCT finds a bug of depth 3 in the smallest race; 0 for no such search."""
     random: int
-    priorities: int
-    preemptions: int
+    """Programs and schedules by chance, in each round."""
     seconds_max: float
     """No schedule is begun after this; the counts above are meant to end a run."""
 
@@ -51,7 +59,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     uses_database: bool = False
     """SQLite's own files are not followed: what a loss of power leaves of them, stress shows."""
     points: int = 0
-    """Of the concurrent phase of two workers and two jobs."""
+    """Choices in the concurrent phase of two workers and one job."""
     not_simulatable: str | None = None
 
 
@@ -59,7 +67,7 @@ def probe(subject: Subject, settings: Settings) -> Probe:
     """Run a subject once, plainly. Raises `SubjectFailed`."""
     try:
         with scratch() as workdir:
-            run = simulate(small(settings, workers=2, jobs=2), subject, Replay(()), workdir)
+            run = simulate(small(settings, workers=2, jobs=1), subject, Replay(()), workdir)
     except NotSimulatable as limit:
         return Probe(not_simulatable=f"{limit.what} at {limit.where}")
     return Probe(
@@ -92,11 +100,18 @@ def begin(
 
 
 def again(
-    pool: Pool, begun: Begun, settings: Settings, effort: Effort, *, seed: int, only: Collection[str] | None
+    pool: Pool,
+    begun: Begun,
+    settings: Settings,
+    effort: Effort,
+    *,
+    seed: int,
+    size: int,
+    only: Collection[str] | None,
 ) -> Begun:
     """Begin only what chance decides, with other seeds, on a subject that is known by now."""
     deadline = time.monotonic() + effort.seconds_max
-    searches = by_chance(begun.probe, settings, effort, seed=seed)
+    searches = by_chance(begun.probe, settings, effort, seed=seed, size=size)
     pending = [pool.begin(explore, search, only=only, deadline=deadline) for search in searches]
     return Begun(probe=begun.probe, pending=pending, deadline=deadline)
 
@@ -119,32 +134,51 @@ def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> I
     scenarios = tuple(scenario for _, scenario in offered(settings, found.terms))
     for part in _parts(len(scenarios), PER_SWEEP):
         yield Sweep(scope="one crash", scenarios=scenarios[part], faults=Faults(kills=1), fault="kill")
-    scope = f"2 workers x 1 job, up to {counted(effort.preemptions, 'deviation')}"
-    yield All(scope=scope, scenario=race, deviations_max=effort.preemptions)
-    if found.terms.durability == "power-loss" and not found.uses_database:
-        for disk in DISKS:
-            faults = Faults(power_losses=1, disk=disk)
-            yield Sweep(scope=f"power loss, {disk}", scenarios=(pair,), faults=faults, fault="power loss")
-    for error in ERRORS:
-        yield Sweep(scope=f"{error} once", scenarios=(pair,), faults=Faults(errors=1), fault=error)
+    yield _all("2 workers x 1 job", race, effort.deviations)
+    if effort.crashed:
+        for scope, small_scope in (("2 workers x 1 job", race), ("2 workers x 2 jobs", pair)):
+            crashed = msgspec.structs.replace(small_scope, faults=Faults(kills=1))
+            yield _all(f"{scope}, one crash", crashed, 2)
+    yield from _storage(found, (pair, *scenarios[: effort.power_scenarios - 1]))
+    if effort.confidence:
+        yield from _by_priority(found, race, effort.confidence, seed)
     yield from by_chance(found, settings, effort, seed=seed)
 
 
-def by_chance(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> Iterator[Search]:
-    """Yield the searches that a seed decides."""
-    scenarios = tuple(scenario for _, scenario in offered(settings, found.terms))
-    seeds = range(seed, seed + max(effort.random, effort.priorities))
+def by_chance(
+    found: Probe, settings: Settings, effort: Effort, *, seed: int, size: int = 1
+) -> Iterator[Search]:
+    """Yield the searches that a seed decides; programs grow with the size."""
+    seeds = range(seed, seed + effort.random)
     for part in _parts(effort.random, CHUNK):
-        yield Chosen(scope="at random", scenarios=scenarios, seeds=seeds[: effort.random][part])
-    pair = small(settings, workers=2, jobs=2)
-    for part in _parts(effort.priorities, CHUNK):
-        yield Prioritised(
-            scope="by priorities (PCT, d = 3)",
-            scenarios=(pair,),
-            seeds=seeds[: effort.priorities][part],
-            depth=3,
-            points=found.points,
+        yield Composed(
+            scope="programs at random", settings=settings, terms=found.terms, seeds=seeds[part], size=size
         )
+
+
+def _all(scope: str, scenario: Scenario, deviations_max: int) -> Search:
+    stated = f"{scope}, up to {counted(deviations_max, 'deviation')}"
+    return All(scope=stated, scenario=scenario, deviations_max=deviations_max)
+
+
+def _storage(found: Probe, scenarios: tuple[Scenario, ...]) -> Iterator[Search]:
+    """Yield the searches for losses of power and for failing calls; SQLite's own files are left alone."""
+    if found.uses_database:
+        return
+    if found.terms.durability == "power-loss":
+        for disk in DISKS:
+            for scenario in scenarios:
+                yield PowerSweep(scope=f"power loss, {disk}", scenarios=(scenario,), disk=disk)
+    for error in ERRORS:
+        yield Sweep(scope=f"{error} once", scenarios=scenarios[:1], faults=Faults(errors=1), fault=error)
+
+
+def _by_priority(found: Probe, race: Scenario, confidence: float, seed: int) -> Iterator[Search]:
+    needed = schedules_needed(workers=2, points=found.points, depth=DEPTH, confidence=confidence)
+    scope = f"2 workers x 1 job by priorities: a bug of depth {DEPTH} is found with {confidence:.0%}"
+    for part in _parts(needed, CHUNK):
+        seeds = range(seed, seed + needed)[part]
+        yield Prioritised(scope=scope, scenario=race, seeds=seeds, depth=DEPTH, points=found.points)
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:

@@ -47,6 +47,9 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+READY, DEAD = State.READY, State.DEAD
+
+
 class Wait(NamedTuple):
     """What a worker waits for: something to become free, an instant, or whichever comes first."""
 
@@ -90,6 +93,8 @@ class Worker(greenlet.greenlet):
         self.own: dict[Any, Any] = {}
         """What else a process has for itself, by what keeps it there."""
         self.surroundings = Surroundings()
+        self.option = f"run {name}"
+        """What the tape is offered for its turn."""
         self.step = -1
         """Which step of the scenario it is at."""
         self.connections: list[Any] = []
@@ -111,6 +116,8 @@ class Worker(greenlet.greenlet):
 
     def reach(self, point: Point) -> None:
         """Stop at a point until it is this worker's turn. Raises the OSError that the world injects."""
+        if self.world.is_alone and self.world.passes(self, point):
+            return
         self.point = point
         try:
             self._yield()
@@ -139,7 +146,7 @@ class Worker(greenlet.greenlet):
 
     def check_alive(self) -> None:
         """Raise `Killed` in a dead worker whose frames are being torn down: nothing of it may run again."""
-        if self.state is State.DEAD:
+        if self.state is DEAD:
             raise Killed
 
     def die(self) -> None:
@@ -186,6 +193,8 @@ class World:
         self.root = root
         self.on_fault: Callable[[str, Worker], None] = lambda _fault, _worker: None
         """Told of each fault as it strikes, and when a pause is over."""
+        self.is_alone = False
+        """Whether whoever runs goes on at each point: nothing is chosen, and no disk is followed."""
         self._last: Worker | None = None
         self._inodes: dict[int, int] = {}
 
@@ -233,9 +242,10 @@ class World:
 
     def run(self) -> None:
         """Let the workers run until each is done, dead or in a deadlock."""
+        self.is_alone = self.disk is None and isinstance(self.tape, Untold)
         with self.running():
-            while ready := self._ready():
-                self._move(ready)
+            while self._move():
+                pass
         self.deadlocked = tuple(worker for worker in self.workers if worker.state is State.WAITING)
 
     def close(self) -> None:
@@ -246,44 +256,57 @@ class World:
                 worker.leave()
                 worker.throw(Killed)
 
-    def _ready(self) -> list[Worker]:
-        """Return who could move, the running worker first; time passes if all of them sleep."""
-        ready = self._awake()
-        if not ready and (wake_ns := self._next_wake()) is not None:
+    def passes(self, worker: Worker, point: Point) -> bool:
+        """Let the running worker go on without a stop, as it would be let after one; False if it must stop."""
+        if worker.state is DEAD or worker.clock.zone or worker.surroundings.differ:
+            return False
+        if len(self.trace) >= POINTS_MAX:
+            return False
+        self.trace.append(Passed(worker.name, point, self.events(), 0, self.time.now_ns))
+        return True
+
+    def _move(self) -> bool:
+        """Let one worker move to its next point, or time pass, or a fault strike; False if nothing can."""
+        ready, wake_ns = self._awake()
+        if not ready and wake_ns is not None:
             self.time.move_to(wake_ns)
-            ready = self._awake()
-        if self._last in ready:
-            ready.remove(self._last)
-            ready.insert(0, self._last)
-        return ready
-
-    def _awake(self) -> list[Worker]:
-        return [worker for worker in self.workers if self._is_awake(worker)]
-
-    def _is_awake(self, worker: Worker) -> bool:
-        if worker.state is not State.WAITING or worker.wait_for is None:
-            return worker.state is State.READY
-        free, until_ns = worker.wait_for
-        return free() or (until_ns is not None and until_ns <= self.time.now_ns)
-
-    def _next_wake(self) -> int | None:
-        wakes = (worker.wait_for.until_ns for worker in self.workers if worker.wait_for is not None)
-        return min((wake for wake in wakes if wake is not None and wake > self.time.now_ns), default=None)
-
-    def _move(self, ready: list[Worker]) -> None:
-        options = [f"run {worker.name}" for worker in ready]
-        if self._next_wake() is not None:
+            ready, wake_ns = self._awake()
+        if not ready:
+            return False
+        first = ready[0]
+        options = [worker.option for worker in ready]
+        if wake_ns is not None:
             options.append("let time pass")
-        options += self._faults(ready[0])
+        if self.faults is not NO_FAULTS:
+            options += self._faults(first)
         answer = self.tape.choose("next", options)
         if answer and isinstance(self.tape, Tape):
-            self.tape.told(ready[0].name, ready[0].point, self.events())
+            self.tape.told(first.name, first.point, self.events())
         if answer < len(ready):
             self._resume(ready[answer], None)
         elif options[answer] == "let time pass":
-            self.time.move_to(self._next_wake() or 0)
+            self.time.move_to(wake_ns or 0)
         else:
-            self._strike(options[answer], ready[0])
+            self._strike(options[answer], first)
+        return True
+
+    def _awake(self) -> tuple[list[Worker], int | None]:
+        """Return who could move, the running worker first, and when the next one of those that sleep wakes."""
+        ready: list[Worker] = []
+        wake_ns, now_ns = None, self.time.now_ns
+        for worker in self.workers:
+            if worker.wait_for is None:
+                is_awake = worker.state is READY
+            else:
+                free, until_ns = worker.wait_for
+                if until_ns is not None and until_ns > now_ns and (wake_ns is None or until_ns < wake_ns):
+                    wake_ns = until_ns
+                is_awake = free() or (until_ns is not None and until_ns <= now_ns)
+            if is_awake and worker is self._last:
+                ready.insert(0, worker)
+            elif is_awake:
+                ready.append(worker)
+        return ready, wake_ns
 
     def _faults(self, worker: Worker) -> list[str]:
         """Return what could strike the running worker at its point."""

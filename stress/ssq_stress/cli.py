@@ -109,10 +109,14 @@ def check(
 @app.command()
 def replay(
     file: Annotated[Path, typer.Argument(help="A repro that `ssq verify` wrote.")],
+    script: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.py", help="Write a program that does the same and needs only the queue."),
+    ] = None,
     json: Json = False,
 ) -> int:
-    """Run a repro again: `still fails` (1) or `fixed` (0)."""
-    return commands.replay(file, as_json=json)
+    """Run a repro again: `still fails` (1), `fixed` (0), or `diverged` (3) if the code changed too much."""
+    return commands.replay(file, script=script, as_json=json)
 
 
 @app.command()

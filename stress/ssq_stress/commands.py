@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.text import Text
 
-from ssq_stress.console import progress_shown, say, say_json, width
+from ssq_stress.console import BadInput, progress_shown, say, say_json, width
 from ssq_stress.door import chosen, duration, named_history, named_repro, named_subject, room_for, writable
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
@@ -112,8 +112,8 @@ def check(path: Path, *, invariants: str | None, as_json: bool) -> int:
     return exit_code(verdicts, by_name=only is not None)
 
 
-def replay(path: Path, *, as_json: bool) -> int:
-    """Run a repro again and say whether it still fails. Raises `BadInput`."""
+def replay(path: Path, *, script: Path | None, as_json: bool) -> int:
+    """Run a repro again, say whether it still fails, and write its script if asked to. Raises `BadInput`."""
     from ssq_verify.repro import replay as replayed  # noqa: PLC0415 - see the module's docstring
     from ssq_verify.repro import save  # noqa: PLC0415 - as above
 
@@ -121,6 +121,8 @@ def replay(path: Path, *, as_json: bool) -> int:
     named_subject(repro.subject)
     outcome = replayed(repro, processes=1)
     code = EXIT_VIOLATED if outcome.still_fails else REPLAY_CODES.get(outcome.result.value, EXIT_OK)
+    if script is not None and outcome.still_fails:
+        write_script(outcome, script)
     if as_json:
         say_json(_replay_document(path, repro, outcome))
         return code
@@ -132,7 +134,23 @@ def replay(path: Path, *, as_json: bool) -> int:
         save(outcome.repro, path)
     say([_result(outcome)])
     say([f"ssq replay {path}"] if outcome.still_fails else [])
+    say([f"python {script}"] if outcome.still_fails and script is not None else [])
     return code
+
+
+def write_script(outcome: "Replayed", path: Path) -> None:
+    """Write a program that does what a repro does, and try it. Raises `BadInput`."""
+    from ssq_verify.programs import NotScriptable  # noqa: PLC0415 - see the module's docstring
+    from ssq_verify.script import proved, script  # noqa: PLC0415 - as above
+
+    try:
+        path.write_text(script(outcome), encoding="utf-8")
+        proved(path, outcome)
+    except OSError as error:
+        raise BadInput(f"{path}: can not be written ({error.strerror}); name another file") from error
+    except NotScriptable as limit:
+        path.unlink(missing_ok=True)
+        raise BadInput(f"{path}: no script: {limit}; the repro itself replays") from limit
 
 
 def subjects(*, as_json: bool) -> int:

@@ -53,6 +53,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """E, the bound under which single-claimer is judged; None: the server keeps the time, any is within."""
     lease: bool = True
     fencing: bool = True
+    release: bool = True
+    """Whether a job can be given back."""
     extend: bool = True
     back_off: bool = True
     payload: bool = True

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -131,6 +132,7 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
         ),
         lease=promises.lease,
         fencing=promises.fencing,
+        release=callable(getattr(queue, "release", None)),
         extend=promises.extend and callable(getattr(queue, "extend", None)),
         back_off=promises.back_off,
         payload=takes_payload(queue),
@@ -147,7 +149,14 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
 
 def takes_payload(queue: WorkerQueue) -> bool:
     """Whether `enqueue` accepts a payload; a plain queue takes the job id alone."""
-    parameters = inspect.signature(queue.enqueue).parameters
+    enqueue = queue.enqueue
+    return _accepts_payload(getattr(enqueue, "__func__", enqueue))
+
+
+@lru_cache(maxsize=256)
+def _accepts_payload(enqueue: Callable[..., object]) -> bool:
+    # Looking takes longer than most operations, and a simulation opens a queue thousands of times.
+    parameters = inspect.signature(enqueue).parameters
     return "payload" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 

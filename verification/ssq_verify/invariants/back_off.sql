@@ -17,7 +17,7 @@ SELECT
   format('job {}, released by {} at {} to rest for {}, was given to {} at {}',
     job_id, released_by, moment(released_ns, start_ns), seconds(rest_ns), worker, moment(ret_ns, start_ns)
   ) AS sentence,
-  [release, event] AS witness
+  [rests."release", event] AS witness
 FROM rests JOIN jobs USING (job) JOIN runs ON runs.run = rests.run, terms
 WHERE ret_ns < released_ns + rest_ns - skew_ns
 

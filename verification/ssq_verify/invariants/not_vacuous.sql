@@ -32,7 +32,7 @@ WITH
     SELECT 2, 'acks of superseded claims', fencing AND lease, false,
       (SELECT count(*) FROM stale WHERE f = 'ack' AND lost_to LIKE '% claimed it since') FROM terms
     UNION ALL
-    SELECT 3, 'releases of superseded claims', fencing AND lease, false,
+    SELECT 3, 'releases of superseded claims', fencing AND lease AND "release", false,
       (SELECT count(*) FROM stale WHERE f = 'release' AND lost_to LIKE '% claimed it since') FROM terms
     UNION ALL
     SELECT 4, 'extends of superseded claims', fencing AND lease AND "extend", false,
@@ -48,7 +48,8 @@ WITH
     SELECT 6, 'empty claims', true, false,
       (SELECT count(*) FROM operations WHERE f = 'claim' AND outcome = 'ok' AND job_id IS NULL)
     UNION ALL
-    SELECT 7, 'releases', true, false, (SELECT count(*) FROM operations WHERE f = 'release' AND outcome = 'ok')
+    SELECT 7, 'releases', "release", false,
+      (SELECT count(*) FROM operations WHERE f = 'release' AND outcome = 'ok') FROM terms
     UNION ALL
     SELECT 8, 'extends', "extend", false,
       (SELECT count(*) FROM operations WHERE f = 'extend' AND outcome = 'ok') FROM terms
@@ -59,7 +60,7 @@ WITH
     UNION ALL
     SELECT 10, 'runs with skewed clocks', NOT any_skew, false, (SELECT count(*) FROM runs WHERE skewed) FROM terms
     UNION ALL
-    SELECT 11, 'kills inside ' || f, f <> 'extend' OR "extend", true, coalesce(seen, 0)
+    SELECT 11, 'kills inside ' || f, (f <> 'extend' OR "extend") AND (f <> 'release' OR "release"), true, coalesce(seen, 0)
     FROM (VALUES ('enqueue'), ('claim'), ('ack'), ('release'), ('extend')) AS inside(f)
       LEFT JOIN killed USING (f), terms
   )

@@ -50,6 +50,7 @@ _TERM_COLUMNS = {
     "backoff_max_ns": "BIGINT",
     "lease": "BOOLEAN",
     "fencing": "BOOLEAN",
+    "release": "BOOLEAN",
     "extend": "BOOLEAN",
     "back_off": "BOOLEAN",
     "payload": "BOOLEAN",

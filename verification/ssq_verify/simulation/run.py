@@ -12,7 +12,7 @@ import msgspec
 
 from ssq_verify.execution import DRAIN_WORKER
 from ssq_verify.history import EventType, Header, History, Terms
-from ssq_verify.recording import CanonicalRecorder
+from ssq_verify.recording import CanonicalRecorder, plain
 from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Scenario, in_one_process
 from ssq_verify.simulation import interposition
 from ssq_verify.simulation.disk import Disk, Model
@@ -165,7 +165,7 @@ class _Simulation:
             return
         operation = shared.acting.get(worker.name, "")
         self._faults.append(Struck(fault, worker.name, operation, point, len(self._tape.cells)))
-        at = f"{point.call} {point.detail}"
+        at = plain(f"{point.call} {point.detail}")
         if fault in {KILL, POWER_LOSS}:
             f, value = ("crash" if fault == KILL else "power-loss"), at
         elif fault.startswith(PAUSE):

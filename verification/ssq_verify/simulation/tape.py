@@ -8,6 +8,7 @@ tape is a plainer run, so one shrinker minimises everything.
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from ssq_verify.recording import plain
 from ssq_verify.simulation.point import Point
 
 
@@ -62,7 +63,7 @@ class Tape:
 
     def told(self, worker: str, point: Point | None, event: int) -> None:
         """Add to the last deviation where it was taken."""
-        at = "" if point is None else f"{point.call} {point.detail}"
+        at = "" if point is None else plain(f"{point.call} {point.detail}")
         self.deviations[-1] = self.deviations[-1]._replace(worker=worker, at=at, event=event)
 
 

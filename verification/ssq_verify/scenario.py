@@ -109,9 +109,15 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def in_one_process(scenario: Scenario) -> Scenario:
-    """Return the scenario with all its workers as one; what `setup` prepares, it prepares before."""
+    """Return the scenario with all its workers as one; what `setup` prepares, it prepares before.
+
+    Such a queue is opened anew only when the process before has ended.
+    """
+    opened_anew = {StepKind.OPEN: StepKind.CRASH}
     steps = (
-        step if step.worker == SETUP_WORKER else msgspec.structs.replace(step, worker=ONLY_WORKER)
+        step
+        if step.worker == SETUP_WORKER
+        else msgspec.structs.replace(step, worker=ONLY_WORKER, do=opened_anew.get(step.do, step.do))
         for step in scenario.steps
     )
     return msgspec.structs.replace(scenario, steps=tuple(steps))

@@ -229,6 +229,7 @@ def event_text(event: Event) -> str:
         "drained": "finds the queue drained",
         "drain-cut": f"stops polling: {event.value}",
         "dead": f"finds {event.job_id} dead",
+        "zone": f"is in the time zone {event.value}",
         "present": f"sees {event.job_id} in the queue",
     }
     return known.get(event.f) or " ".join(part for part in (event.f, event.job_id, event.value) if part)

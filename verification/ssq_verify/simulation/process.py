@@ -123,10 +123,13 @@ class Process:
 
     def _set_clock(self, worker: Worker, step: Step) -> None:
         worker.clock.offset_seconds, worker.clock.rate = step.seconds, step.rate
+        if step.zone != worker.clock.zone:
+            self._record(worker, "zone", value=step.zone or "the host's")
         worker.clock.zone = step.zone
         wrong = abs(step.seconds) + (ZONES_APART_SECONDS if step.zone else 0.0)
         self._shared.offset_max = max(self._shared.offset_max, wrong)
-        self._record(worker, "clock", value=repr(step.seconds))
+        if step.seconds or step.rate != 1.0 or not step.zone:
+            self._record(worker, "clock", value=repr(step.seconds))
 
     def _operate(self, worker: Worker, step: Step) -> None:
         claim = self._shared.claims.get(step.claim or "")

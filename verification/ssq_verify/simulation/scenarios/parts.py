@@ -9,6 +9,7 @@ from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Setti
 TICK = 1e-6
 """The least time between two events."""
 SECOND = 1.0
+COARSE = 0.01
 EAST, WEST = "Pacific/Kiritimati", "Etc/GMT+12"
 """Fourteen hours before and twelve behind: the most that two clocks on a wall can differ."""
 
@@ -35,8 +36,14 @@ class Times:
 
 
 def times(settings: Settings, terms: Terms) -> Times:
-    """Return the spans of a queue that is opened with these settings and held to these terms."""
-    return Times(ttl=settings.lease_ttl_seconds, skew=terms.max_clock_skew_seconds or 0.0)
+    """Return the spans of a queue that is opened with these settings and held to these terms.
+
+    A very small E only says how coarse a queue's own times are: it promises nothing of clocks that differ, so
+    that clocks are set apart by what the settings ask for, which is beyond it.
+    """
+    promised = terms.max_clock_skew_seconds or 0.0
+    skew = settings.max_clock_skew_seconds if 0 < promised < COARSE else promised
+    return Times(ttl=settings.lease_ttl_seconds, skew=skew)
 
 
 def rested(settings: Settings, terms: Terms, attempt: int) -> float:

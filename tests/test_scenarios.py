@@ -101,7 +101,7 @@ NEEDS_LEASE = {
         ({"max_clock_skew_seconds": 0.0}, {"clocks-differ-by-e", "clocks-jump", "clocks-drift"}),
         ({"max_clock_skew_seconds": None}, {"clocks-differ-by-more-than-e"}),
     ],
-    ids=str,
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
 )
 def test_what_a_queue_does_not_offer_is_left_out(less, left_out):
     """A queue that promises less gets fewer scenarios, and those that need nothing of it stay."""

@@ -84,6 +84,7 @@ def test_programs_grow_with_their_size():
     ("less", "absent"),
     [
         ({"extend": False}, StepKind.EXTEND),
+        ({"release": False}, StepKind.RELEASE),
         ({"dead_letters": False}, StepKind.REQUEUE),
         ({"max_attempts": None}, StepKind.REQUEUE),
         ({"lease": False}, StepKind.CLOCK),

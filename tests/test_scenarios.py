@@ -94,6 +94,7 @@ NEEDS_LEASE = {
         ({"lease": False}, NEEDS_LEASE),
         ({"fencing": False}, {"ack-after-the-next-claim", "release-after-the-next-ack"}),
         ({"extend": False}, {"heartbeats-then-death", "extend-after-expiry", "reclaim-inside-extend"}),
+        ({"release": False}, {"dead-letter-by-release", "release-after-expiry", "back-off-ends"}),
         ({"max_attempts": None}, {"poison-job", "dead-letter-by-release", "dead-letter-by-expiry"}),
         ({"dead_letters": False}, {"kill-inside-requeue"}),
         ({"idempotent_enqueue": False}, {"two-producers-of-one-job", "enqueue-of-a-held-job"}),
@@ -112,11 +113,12 @@ def test_what_a_queue_does_not_offer_is_left_out(less, left_out):
     assert {"one-job-two-workers", "two-producers", "enqueue-races-claim"} <= names
 
 
-def test_no_step_asks_for_what_is_not_offered():
-    """A queue without extend is never asked for one, in whatever scenario."""
-    terms = Terms(max_clock_skew_seconds=2.0, extend=False)
+@pytest.mark.parametrize("operation", ["extend", "release"])
+def test_no_step_asks_for_what_is_not_offered(operation):
+    """A queue without an operation is never asked for it, in whatever scenario."""
+    terms = Terms(max_clock_skew_seconds=2.0, **{operation: False})
 
     steps = [step for _, scenario in offered(SETTINGS, terms) for step in scenario.steps]
 
     assert steps
-    assert StepKind.EXTEND not in {step.do for step in steps}
+    assert StepKind(operation) not in {step.do for step in steps}

@@ -43,6 +43,12 @@ class Profile(StrEnum):
     NIGHTLY = "nightly"
 
 
+class Sweep(StrEnum):
+    """What to raise step by step."""
+
+    SKEW = "skew"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Invariants = Annotated[
     str | None,
@@ -80,9 +86,18 @@ def verify(
     out: Annotated[
         Path | None, typer.Option(help="Where to write. [default: .ssq/runs/TIME-SUBJECT]")
     ] = None,
+    sweep: Annotated[
+        Sweep | None, typer.Option(help="Instead, measure how wrong clocks may be, and how long pauses.")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Drive a queue through many runs and judge what it did."""
+    if sweep is not None:
+        if seconds is not None or invariants is not None:
+            raise BadInput(
+                f"--sweep {sweep} ends by itself and judges what it measures; leave out the others"
+            )
+        return commands.verify_skew(subject, seed=seed, out=out, as_json=json)
     return commands.verify(
         subject,
         profile=profile.value,

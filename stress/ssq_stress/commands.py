@@ -18,6 +18,7 @@ from ssq_stress.door import chosen, duration, named_history, named_repro, named_
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import paragraph, printable
+from ssq_verify.report.skew import skew_lines
 from ssq_verify.report.story import story
 from ssq_verify.report.table import explored_lines, summary, verdict_table
 from ssq_verify.scenario import SEED
@@ -50,7 +51,7 @@ def verify(
     seed = resumed(reference, profile) if seed is None else seed
     only = chosen(invariants)
     queue = named_subject(reference)
-    out = writable(out or RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{safe_name(reference)}")
+    out = writable(out or _new_folder(reference))
     if not as_json:
         say([title("verify", reference, f"profile {profile}", f"seed {seed}")])
     from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
@@ -87,6 +88,34 @@ def verify(
     say([Text(f"history, verdicts and repros: {printable(str(out))}", style="dim")])
     say(_replay_commands(report.verdicts)[:1])
     return exit_code(report.verdicts, by_name=only is not None)
+
+
+def verify_skew(reference: str, *, seed: int | None, out: Path | None, as_json: bool) -> int:
+    """Measure how wrong clocks may be, and how long a holder may stand still. Raises `BadInput`."""
+    queue, seed = named_subject(reference), SEED if seed is None else seed
+    out = writable(out or _new_folder(reference))
+    if not as_json:
+        say([title("verify", reference, "sweep skew", f"seed {seed}"), Text()])
+    from ssq_verify.machine import SETTINGS  # noqa: PLC0415 - see the module's docstring
+    from ssq_verify.simulation.pool import pool  # noqa: PLC0415 - as above
+    from ssq_verify.simulation.skew import measure  # noqa: PLC0415 - as above
+    from ssq_verify.verify import Progress  # noqa: PLC0415 - as above
+
+    with room_for(out), progress_shown() as progress, pool(queue, processes=os.cpu_count() or 1) as workers:
+
+        def tell(done: int, total: int) -> None:
+            progress(Progress(phase="measuring", done=done, total=total))
+
+        report = measure(workers, queue, SETTINGS, seed=seed, tell=tell)
+        document = msgspec.to_builtins(report) | {
+            "measured_seconds": report.measured_seconds,
+            "is_kept": report.is_kept,
+        }
+        (out / "skew.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    say_json(document) if as_json else say(skew_lines(report, width=width()))
+    if report.not_measured is not None:
+        return EXIT_UNDECIDED
+    return EXIT_OK if report.is_kept else EXIT_VIOLATED
 
 
 def check(path: Path, *, invariants: str | None, as_json: bool) -> int:
@@ -172,6 +201,10 @@ def subjects(*, as_json: bool) -> int:
     say(f"{name:<{name_width}}  {_summary(each)}" for name, each in listed.items())
     say(["", "Your own: ssq verify path/to/file.py:factory, or package.module:factory"])
     return EXIT_OK
+
+
+def _new_folder(reference: str) -> Path:
+    return RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{safe_name(reference)}"
 
 
 def resumed(reference: str, profile: str) -> int:

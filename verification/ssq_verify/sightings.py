@@ -59,6 +59,7 @@ class Sighting(StrEnum):
     CLOCK_WITHIN = "clocks wrong by less than E"
     CLOCK_AT = "clocks wrong by E"
     CLOCK_BEYOND = "clocks wrong by more than E"
+    OTHER_ZONE = "workers that moved to another time zone"
     CLOCK_OF_HOLDER = "clocks set while their worker held a job"
 
 
@@ -182,6 +183,8 @@ class _Run:
                 self._crashed(event)
             case "clock":
                 self._clock_set(event)
+            case "zone":
+                self._seen[Sighting.OTHER_ZONE] += 1
             case "dead":
                 self._dead(event)
             case "power-loss":

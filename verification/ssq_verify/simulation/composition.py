@@ -92,11 +92,11 @@ class _Composer:
             "claims": self._claim,
             "produces": self._produce,
             "waits": self._wait,
-            "claims and releases": self._fail,
             "uses a claim": self._use,
             "dies": self._die,
             "opens a handle": lambda program: (reopen(program.worker),),
         }
+        self._fragments |= {"claims and releases": self._fail} if terms.release else {}
         if terms.lease:
             self._fragments |= {"overruns its lease": self._overrun, "polls": self._poll}
             self._fragments |= {"sends heartbeats": self._beat} if terms.extend else {}
@@ -197,7 +197,7 @@ class _Composer:
         if not program.claims:
             return self._claim(program)
         name = self._pick("claim", program.claims[::-1])
-        uses = [ack, release, extend][: 3 if self._terms.extend else 2]
+        uses = [ack, *([release] if self._terms.release else []), *([extend] if self._terms.extend else [])]
         use = uses[self._choose("use", [each.__name__ for each in uses])]
         return (use(program.worker, name),)
 

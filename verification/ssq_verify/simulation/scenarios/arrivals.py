@@ -96,10 +96,9 @@ def _others_inside_an_ack(settings: Settings, terms: Terms) -> Scenarios:
     acking = (claim(SETUP_WORKER, "held"),)
     busy = (claim("w2", "second"), ack("w2", "second"), enqueue("w2", "j3"))
     failing = (claim("w3", "third"), release("w3", "third"), later("w3", rest), *handles("w3", "again"))
-    return (
-        scenario(settings, backlog("j1", "j2"), acking, (ack("w1", "held"),), busy),
-        scenario(settings, backlog("j1", "j2", "j4"), acking, (ack("w1", "held"),), busy, failing),
-    )
+    few = scenario(settings, backlog("j1", "j2"), acking, (ack("w1", "held"),), busy)
+    more = scenario(settings, backlog("j1", "j2", "j4"), acking, (ack("w1", "held"),), busy, failing)
+    return (few, more) if terms.release else (few,)
 
 
 @named(
@@ -110,7 +109,7 @@ def _others_inside_an_ack(settings: Settings, terms: Terms) -> Scenarios:
 def _back_off_ends(settings: Settings, terms: Terms) -> Scenarios:
     retry, skew = settings.retry, times(settings, terms).skew
     first, second = retry.backoff_seconds(1), retry.backoff_seconds(2)
-    if not terms.back_off or first <= 2 * skew:
+    if not terms.back_off or not terms.release or first <= 2 * skew:
         return ()
     failing = [claim("w1", "first"), release("w1", "first")]
     early = [later("w1", first - skew - 4 * TICK), claim("w1", "early")]

@@ -20,6 +20,7 @@ from ssq_verify.simulation.scenarios.parts import (
     extend,
     handles,
     later,
+    reopen,
     scenario,
     times,
 )
@@ -113,7 +114,11 @@ def _clocks_drift(settings: Settings, terms: Terms) -> Scenarios:
     )
 
 
-@named("Two workers live in time zones far from each other; a lease is as long in both.", Sighting.RECLAIM)
+@named(
+    "Two workers live in time zones far from each other; a lease is as long in both.",
+    Sighting.OTHER_ZONE,
+    Sighting.RECLAIM,
+)
 def _time_zones(settings: Settings, terms: Terms) -> Scenarios:
     if not terms.lease:
         return ()
@@ -144,7 +149,8 @@ def _differing(
 
 
 def _set(worker: str, offset: float) -> Steps:
-    return (clock(worker, offset),) if offset else ()
+    """Return the steps of a worker whose clock was wrong before it opened the queue."""
+    return (clock(worker, offset), reopen(worker)) if offset else ()
 
 
 def _around(span: Times, waited: float) -> Iterator[Step]:

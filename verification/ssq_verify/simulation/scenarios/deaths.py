@@ -76,7 +76,7 @@ def _poison_job_among_others(settings: Settings, terms: Terms) -> Scenarios:
     Sighting.DEAD_BY_RELEASE,
 )
 def _dead_letter_by_release(settings: Settings, terms: Terms) -> Scenarios:
-    if not _bounded(terms):
+    if not _bounded(terms) or not terms.release:
         return ()
     failing: list[Steps] = []
     for attempt in range(1, (terms.max_attempts or 0) + 1):
@@ -140,13 +140,12 @@ def _second_kill(settings: Settings, terms: Terms) -> Scenarios:
 )
 def _kill_inside_each_operation(settings: Settings, terms: Terms) -> Scenarios:
     rest = rested(settings, terms, 1)
-    all_of_it = (
+    given_back: Steps = (release("w1", "first"), later("w1", rest), *handles("w1", "again"))
+    all_of_it: Steps = (
         enqueue("w1", "j1"),
         claim("w1", "first"),
         *((extend("w1", "first"),) if terms.extend else ()),
-        release("w1", "first"),
-        later("w1", rest),
-        *handles("w1", "again"),
+        *(given_back if terms.release else (ack("w1", "first"),)),
         *((enqueue("w1", "j1", "new"),) if terms.idempotent_enqueue else ()),
     )
     overdue = times(settings, terms).overdue if terms.lease else rest
@@ -160,7 +159,7 @@ def _kill_inside_each_operation(settings: Settings, terms: Terms) -> Scenarios:
     takes=Takes.NOTHING,
 )
 def _kill_inside_requeue(settings: Settings, terms: Terms) -> Scenarios:
-    if not _bounded(terms) or not terms.dead_letters:
+    if not _bounded(terms) or not terms.dead_letters or not terms.release:
         return ()
     bound = terms.max_attempts or 0
     early: Steps = backlog("j1")

@@ -46,6 +46,11 @@ def times(settings: Settings, terms: Terms) -> Times:
     return Times(ttl=settings.lease_ttl_seconds, skew=skew)
 
 
+def has(do: StepKind, terms: Terms) -> bool:
+    """Whether a queue offers an operation on claims."""
+    return {StepKind.EXTEND: terms.extend, StepKind.RELEASE: terms.release}.get(do, True)
+
+
 def rested(settings: Settings, terms: Terms, attempt: int) -> float:
     """Return after how long a job that was released is available by any clock, with a second to spare."""
     rest = settings.retry.backoff_seconds(attempt) if terms.back_off else 0.0

@@ -17,6 +17,7 @@ from ssq_verify.simulation.scenarios.parts import (
     enqueue,
     extend,
     handles,
+    has,
     held,
     later,
     polls,
@@ -49,7 +50,7 @@ def _reclaim_inside_claim(settings: Settings, terms: Terms) -> Scenarios:
 
 def _inside(do: StepKind, seen: Sighting) -> Named:
     def make(settings: Settings, terms: Terms) -> Scenarios:
-        if not terms.lease or (do is StepKind.EXTEND and not terms.extend):
+        if not terms.lease or not has(do, terms):
             return ()
         overdue = times(settings, terms).overdue
         # Both wake at the same instant, and who slept last goes first.
@@ -96,6 +97,8 @@ def _two_reclaims_of_two_jobs(settings: Settings, terms: Terms) -> Scenarios:
     takes=Takes.PREEMPTION,
 )
 def _claim_and_release_overtake_a_claim(settings: Settings, terms: Terms) -> Scenarios:
+    if not terms.release:
+        return ()
     longest = times(settings, terms).overdue
     rest = rested(settings, terms, 1)
     slow = handles("w1", "slow")

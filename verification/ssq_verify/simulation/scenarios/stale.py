@@ -12,6 +12,7 @@ from ssq_verify.simulation.scenarios.parts import (
     claim,
     enqueue,
     handles,
+    has,
     later,
     scenario,
     times,
@@ -35,7 +36,7 @@ def _aged_in_queue(settings: Settings, terms: Terms) -> Scenarios:
 
 def _late(do: StepKind) -> Named:
     def make(settings: Settings, terms: Terms) -> Scenarios:
-        if not terms.lease or not _offered(do, terms):
+        if not terms.lease or not has(do, terms):
             return ()
         overdue = times(settings, terms).overdue
         holder = (claim("w1", "held"), later("w1", overdue), use(do, "w1", "held"))
@@ -104,12 +105,8 @@ def _after_next_ack(do: StepKind) -> Named:
     return Named(name=f"{do}-after-the-next-ack", sentence=sentence, make=make, shows=(seen[do],))
 
 
-def _offered(do: StepKind, terms: Terms) -> bool:
-    return do is not StepKind.EXTEND or terms.extend
-
-
 def _is_fenced(do: StepKind, terms: Terms) -> bool:
-    return terms.lease and terms.fencing and _offered(do, terms)
+    return terms.lease and terms.fencing and has(do, terms)
 
 
 def _third(do: StepKind) -> str:

@@ -138,6 +138,34 @@ def test_a_run_that_fails_only_with_two_workers_keeps_both():
     ]
 
 
+def test_workers_change_places_where_that_saves_a_preemption():
+    """The first worker goes first for free: it is the one that is stopped."""
+    scenario = Scenario(
+        settings=SETTINGS,
+        steps=(step(StepKind.CLAIM, "w1"), step(StepKind.ENQUEUE, "w2", job="j1")),
+    )
+    tape = first_broken(scenario, Exhaustive(deviations_max=2).runs())
+    left = shrink_simulated(scenario, tape, NAIVE, LOST, tries_max=1_000)
+
+    assert sum(cell > 0 for cell in tape) == 2
+    assert {(each.do, each.worker) for each in left.scenario.steps} == {
+        (StepKind.ENQUEUE, "w1"),
+        (StepKind.CLAIM, "w2"),
+    }
+    assert len(left.run.deviations) == 1
+
+
+def test_what_breaks_without_a_race_is_one_workers_work():
+    """Steps that only prepared a race are left as the steps of an ordinary worker."""
+    scenario = Scenario(
+        settings=SETTINGS,
+        steps=tuple(step(StepKind.ENQUEUE, SETUP_WORKER, job=job) for job in ("j2", "j1")),
+    )
+    left = shrink_simulated(scenario, (), NAIVE, "order", tries_max=1_000)
+
+    assert {each.worker for each in left.scenario.steps} == {"w1"}
+
+
 def test_what_comes_to_no_run_is_passed_over():
     """A queue that can't be opened empty fails in another way without its first job; that is no answer."""
     scenario = small(SETTINGS, workers=2, jobs=1, faults=Faults(kills=1))

@@ -171,8 +171,15 @@ def _lower(names: list[str]) -> Iterator[tuple[str, str]]:
 
 def merged(steps: Items[Step]) -> Iterator[Items[Step]]:
     """Yield the steps with all that one worker does done by another one."""
-    for old, new in _lower(_names(steps, "worker")):
+    names = _names(steps, "worker")
+    for old, new in _lower(names if names != [SETUP_WORKER] else ["w1", SETUP_WORKER]):
         yield tuple(_renamed(step, "worker", {old: new}) for step in steps)
+
+
+def swapped(steps: Items[Step]) -> Iterator[Items[Step]]:
+    """Yield the steps with two workers in each other's place: which of them goes first is then for free."""
+    for one, other in combinations([name for name in _names(steps, "worker") if name != SETUP_WORKER], 2):
+        yield tuple(_renamed(step, "worker", {one: other, other: one}) for step in steps)
 
 
 def _renamed(step: Step, field: str, names: dict[str, str]) -> Step:

@@ -17,7 +17,7 @@ from ssq_verify.execution import scratch
 from ssq_verify.history import History, joined
 from ssq_verify.judge import violations
 from ssq_verify.scenario import NO_FAULTS, Faults, Scenario
-from ssq_verify.shrink import BATCH, claims_renumbered, merged, simpler_steps
+from ssq_verify.shrink import BATCH, claims_renumbered, merged, simpler_steps, swapped
 from ssq_verify.simulation.point import CALL, RETURN, NotSimulatable
 from ssq_verify.simulation.run import Simulated, simulate
 from ssq_verify.simulation.strategies import Exhaustive
@@ -276,11 +276,18 @@ def _plainer_steps(now: Candidate) -> Iterator[Candidate]:
 
 
 def _searched_anew(found: Shrunk) -> Candidates:
-    """Yield schedules of the scenario without one of its steps, then with one worker's done by another."""
-    now = Candidate(found.scenario, found.run.tape, found.run.owners)
-    fewer = [_without(now, (place,)).scenario for place in range(len(now.scenario.steps))]
-    fewer += [replace(now.scenario, steps=steps) for steps in merged(now.scenario.steps)]
-    for scenario in fewer:
-        search = Exhaustive(deviations_max=len(_deviations(now)))
-        for strategy in islice(search.runs(), SEARCHED_MAX):
-            yield scenario, strategy
+    """Yield schedules of the scenario without a step, with fewer workers, and in another order."""
+    now, steps = Candidate(found.scenario, found.run.tape, found.run.owners), found.scenario.steps
+    fewer = [steps[:place] + steps[place + 1 :] for place in range(len(steps))]
+    deviations = len(_deviations(now))
+    for variant in (*fewer, *merged(steps), *(each for few in fewer for each in swapped(few))):
+        yield from _schedules(replace(now.scenario, steps=variant), deviations)
+    if deviations:
+        for variant in swapped(steps):
+            yield from _schedules(replace(now.scenario, steps=variant), deviations - 1)
+
+
+def _schedules(scenario: Scenario, deviations: int) -> Candidates:
+    search = Exhaustive(deviations_max=deviations)
+    for strategy in islice(search.runs(), SEARCHED_MAX):
+        yield scenario, strategy

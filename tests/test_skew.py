@@ -1,6 +1,7 @@
 """Is the difference of clocks at which a job gets two holders found, to the millisecond, and told?"""
 
 import json
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from ssq_verify.simulation import skew
 from ssq_verify.simulation.pool import pool
 from ssq_verify.simulation.skew import CLAIMER_AHEAD, HOLDER_BEHIND, differences, measure, narrowed
 from ssq_verify.skew import ClockLimit, Limit, PauseLimit, SkewReport
-from ssq_verify.subject import Promises, Subject, load
+from ssq_verify.subject import Promises, Subject, SubjectFailed, load
 
 E, TTL = SETTINGS.max_clock_skew_seconds, SETTINGS.lease_ttl_seconds
 MILLISECOND = 0.001
@@ -184,6 +185,27 @@ def test_what_can_not_be_measured_is_said(promises, why):
     assert why in report.not_measured
     assert why in shown(report)
     assert not report.is_kept
+
+
+def test_what_is_not_simulatable_later_on_names_the_subject():
+    """An extend that starts a thread is met only while measuring; the error is one line about the subject."""
+
+    class Threaded:
+        def __init__(self, queue):
+            self._queue = queue
+
+        def __getattr__(self, name):
+            return getattr(self._queue, name)
+
+        def extend(self, *, claim):
+            threading.Thread(target=lambda: None).start()
+            return self._queue.extend(claim=claim)
+
+    def factory(workdir, policy):
+        return Threaded(MEMORY.factory(workdir, policy))
+
+    with pytest.raises(SubjectFailed, match="threaded: a thread at"):
+        measured(Subject(reference="threaded", factory=factory, promises=MEMORY.promises))
 
 
 def shown(report):

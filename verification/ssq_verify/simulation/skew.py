@@ -6,6 +6,7 @@ may stand still is measured likewise; its lease runs on meanwhile, so another ma
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import count, takewhile
 
 import msgspec
@@ -15,6 +16,7 @@ from ssq_verify.history import EventType, History, Terms, joined
 from ssq_verify.judge import evidence, violations
 from ssq_verify.scenario import SETUP_WORKER, Faults, Scenario, Settings, Step
 from ssq_verify.simulation.campaign import probe
+from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pool
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.scenarios.parts import (
@@ -35,13 +37,15 @@ from ssq_verify.simulation.strategies import AtRandom, StrikeAt
 from ssq_verify.simulation.tape import Replay, Strategy
 from ssq_verify.simulation.world import PAUSE
 from ssq_verify.skew import ClockLimit, Limit, PauseLimit, SkewReport
-from ssq_verify.subject import Subject
+from ssq_verify.subject import Subject, SubjectFailed
 
 RESOLUTION_SECONDS = 0.001
 MARGIN_SECONDS = 50 * TICK
 """How long before a lease's end the last poll is called: it has to return before it."""
 SCHEDULES = 200
 """At each difference that holds with the plainest schedule."""
+SECONDS_MAX = 900.0
+"""For one measurement, of a minute at most where nothing is out of the ordinary."""
 HOLDER_BEHIND, CLAIMER_AHEAD = "the holder's clock behind", "the claimer's clock ahead"
 SINGLE_CLAIMER = "single-claimer"
 ALWAYS = ("fencing", "no-lost-job", "bounded-retries", "integrity")
@@ -66,7 +70,7 @@ def measure(
 
     `tell` is told how many of how many measurements are done.
     """
-    known = pool.begin(probe, settings).result()
+    known = pool.begin(probe, settings).result(SECONDS_MAX)
     report = SkewReport(
         subject=subject.reference,
         lease_ttl_seconds=settings.lease_ttl_seconds,
@@ -82,9 +86,9 @@ def measure(
     clocks: list[ClockLimit] = []
     for each in begun:
         tell(len(clocks), len(begun) + 1)
-        clocks.append(each.result())
+        clocks.append(each.result(SECONDS_MAX))
     tell(len(clocks), len(begun) + 1)
-    return msgspec.structs.replace(report, clocks=tuple(clocks), pause=pause.result())
+    return msgspec.structs.replace(report, clocks=tuple(clocks), pause=pause.result(SECONDS_MAX))
 
 
 def clock_limit(
@@ -94,19 +98,23 @@ def clock_limit(
     sentences: dict[float, str | None] = {}
     tried = _Tried(subject)
 
+    def skewed(seconds: float) -> tuple[Scenario, ...]:
+        return _skewed(settings, terms, *DIRECTIONS[direction](seconds))
+
+    @cache
+    def plain(seconds: float) -> list[History]:
+        return tried.run(_plainly(skewed(seconds)))
+
     def is_held(seconds: float) -> bool:
         """Whether there is anything to be seen: a holder."""
-        return all(map(_is_held, tried.run(_plainly(skewed(seconds)))))
+        return all(map(_is_held, plain(seconds)))
 
     def holds(seconds: float) -> bool:
-        found = _two_holders(tried.run(_plainly(skewed(seconds))))
+        found = _two_holders(plain(seconds))
         if found is None:
             found = _two_holders(tried.run(_at_random(skewed(seconds), seeds)))
         sentences[seconds] = found
         return found is None
-
-    def skewed(seconds: float) -> tuple[Scenario, ...]:
-        return _skewed(settings, terms, *DIRECTIONS[direction](seconds))
 
     limit = narrowed(list(takewhile(is_held, differences(settings, terms))), holds)
     return ClockLimit(
@@ -175,8 +183,11 @@ class _Tried:
         return made
 
     def _history(self, each: Scenario, strategy: Strategy) -> History:
-        with scratch() as workdir:
-            history = simulate(each, self._subject, strategy, workdir).history
+        try:
+            with scratch() as workdir:
+                history = simulate(each, self._subject, strategy, workdir).history
+        except NotSimulatable as limit:
+            raise SubjectFailed(f"{self._subject.reference}: {limit}") from limit
         terms = msgspec.structs.replace(history.terms, max_clock_skew_seconds=None)
         header = msgspec.structs.replace(history.header, terms=terms)
         return History(header=header, events=history.events)

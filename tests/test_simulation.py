@@ -148,6 +148,7 @@ def test_a_tape_repeats_its_run(subject):
     assert replayed.trace == found.trace
 
 
+@pytest.mark.scenario("simulation/a-tape-repeats-its-run")
 def test_another_process_with_another_hash_seed_repeats_a_run():
     """The same seed gives the same history in two processes whose strings hash differently."""
     program = (

@@ -1,12 +1,14 @@
 """Are verdicts and violations laid out so that a person can read them?"""
 
 import pytest
+from msgspec.structs import replace
 
-from ssq_verify.history import Terms
+from ssq_verify.history import Event, EventType, History, Terms
 from ssq_verify.invariants import violations
 from ssq_verify.notation import h
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import printable, rounded
+from ssq_verify.report.racing import REVERSED, WAITS, Raced, Stop
 from ssq_verify.report.story import ROWS_MAX, drawn, rows, seconds, story
 from ssq_verify.report.table import summary, verdict_table
 from ssq_verify.verdict import Finding, Verdict, Violation
@@ -200,3 +202,84 @@ def test_document_carries_the_witness():
     assert broken["witness"][-1]["attempt"] == 9
     assert broken["repro"] == "r.json"
     assert kept["witness"] is None
+
+
+def half_written(*stops, job="j1"):
+    """Return the story of an enqueue during which another worker claims."""
+    history = h(f"w1 enqueue {job} <", "w2 claim -", "w1 >", "w2 claim j7#9")
+    found = violations(history, "bounded-retries")[0]
+    raced = Raced(stops=tuple(Stop(*stop) for stop in stops))
+    return plain(story(history, found, raced=raced))
+
+
+def test_a_stopped_operation_has_two_rows():
+    """Where it was stopped, and later what it answered; the row of the stop reaches beyond its column."""
+    told = half_written((1, "w1", "os.rename queued/the-first-of-all.json -> claimed/the-first-of-all.tmp"))
+
+    assert told[-5:] == [
+        "       w1                w2",
+        "0.0 s  enqueue j1… stops before rename queued/the-first-of-all.json → claimed/the-fi…",
+        "0.0 s                    claim → nothing",
+        "0.0 s  …enqueue j1 → ok",
+        "0.0 s                    claim → j7 #9 as c1  ✗ here",
+    ]
+
+
+def test_a_stop_between_operations_is_told_by_their_order():
+    """It has no row."""
+    assert half_written((0, "w1", "call enqueue")) == half_written()
+
+
+@pytest.mark.parametrize(
+    ("stop", "told"),
+    [
+        ((1, "w1", "os.write queued/j1", WAITS), "enqueue j1… lets time pass before write queued/j1"),
+        ((1, "w1", "os.listdir queued", REVERSED), "enqueue j1… listed in another order: listdir queued"),
+    ],
+)
+def test_what_else_the_schedule_did_has_a_row(stop, told):
+    """Time that passes, and a listing that comes in another order."""
+    assert any(told in line for line in half_written(stop))
+
+
+FAULTS = {
+    "crash": ("os.rename a -> b", "claim… is killed before rename a → b"),
+    "power-loss": ("os.fsync a", "claim… the power fails before fsync a"),
+    "io-error": ("EIO|os.open a", "claim… open a fails: EIO"),
+    "pause": ("65.0 s|os.open a", "claim… stands still for 65.0 s before open a"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_inside_an_operation_names_it(fault):
+    """The operation and what befell it are one row; it has no answer that could be told."""
+    value, told = FAULTS[fault]
+    history = h("w1 enqueue j1", "w1 claim <", "w2 claim j9#1")
+    struck = Event(index=4, time_ns=5_000, worker="w1", type=EventType.INFO, f=fault, value=value)
+    later = [replace(event, index=event.index + 1, time_ns=9_000) for event in history.events[3:]]
+    history = History(header=history.header, events=(*history.events[:3], replace(struck, index=3), *later))
+    lines = plain(story(history, violations(history, "integrity")[0], raced=Raced()))
+
+    assert sum(told in line for line in lines) == 1
+    assert any("no answer" in line for line in lines) == (fault in {"io-error", "pause"})
+    assert any("all that was written survives" in line for line in lines) == (fault == "power-loss")
+
+
+def test_who_prepares_comes_first_and_who_drains_last():
+    """Columns are in the order in which their workers act."""
+    history = h("setup enqueue j1", "w2 claim j1#1", "w1 claim -", "drain claim j1#5")
+    heading = told(history, "bounded-retries")[3]
+
+    assert heading.split() == ["setup", "w1", "w2", "drain"]
+
+
+def test_how_a_passing_run_differs_is_told_by_what_was_left_out():
+    """The last line names the first answer that is another one without the last deviation."""
+    failing, passing = h("w1 enqueue j1", "w1 claim j1#9"), h("w1 enqueue j1", "w1 claim j1#1", "w1 ack j1#1")
+    raced = Raced(passing=passing, last="the kill")
+
+    lines = plain(story(failing, violations(failing, "bounded-retries")[0], raced=raced))
+    other = plain(story(failing, violations(failing, "bounded-retries")[0], raced=Raced(passing=failing)))
+
+    assert lines[-1] == "without the kill: w1's ack c1 → ok"
+    assert other[-1] == ""

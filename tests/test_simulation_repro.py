@@ -108,7 +108,7 @@ def test_the_story_shows_where_a_worker_was_killed_and_what_would_have_been():
 
     assert sum("is killed before rename" in line for line in told) == 1
     assert "drain" in next(line for line in told if "✗ here" in line)
-    assert told[-1] == "without that: w1's claim → j1"
+    assert told[-1] == "without the kill: w1's claim → j1"
     assert len(told) <= 10
 
 
@@ -123,7 +123,7 @@ def test_the_story_shows_where_a_worker_was_stopped():
 
     assert "claim" in told[stop + 1]
     assert any("enqueue j1 → ok" in line for line in told[stop + 1 :])
-    assert told[-1] == "without that: w2's claim → j1"
+    assert told[-1] == "without the stop: w2's claim → j1"
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,15 @@ from ssq_verify import subject as subject_module
 from ssq_verify.execution import execute, scratch
 from ssq_verify.history import History
 from ssq_verify.judge import violations
-from ssq_verify.report.racing import Raced, Stop
+from ssq_verify.report.racing import REVERSED, WAITS, Raced, Stop
 from ssq_verify.scenario import Scenario
 from ssq_verify.simulation.nearby import nearby
 from ssq_verify.simulation.pool import pool
 from ssq_verify.simulation.run import Simulated, simulate
 from ssq_verify.simulation.shrinking import shrink_simulated
-from ssq_verify.simulation.strategies import RUN
+from ssq_verify.simulation.strategies import RUN, TIME
 from ssq_verify.simulation.tape import Deviation, Replay
+from ssq_verify.simulation.world import KILL, PAUSE, POWER_LOSS
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Violation
 
@@ -94,9 +95,24 @@ class Replayed:
         if self.run is None:
             return None
         taken = self.run.deviations
-        stops = tuple(Stop(each.event, each.worker, each.at) for each in taken if each.chosen.startswith(RUN))
         kept = [each.chosen for each in taken if each.kind not in {"next", "order"}]
-        return Raced(stops=stops, survives="; ".join(kept), passing=self.passing)
+        turns = [each.chosen for each in taken if each.kind == "next"]
+        stops = tuple(stop for each in taken if (stop := self._stop(self.run, each)) is not None)
+        last = _noun(turns[-1]) if turns else ""
+        return Raced(stops=stops, survives="; ".join(kept), passing=self.passing, last=last)
+
+    @staticmethod
+    def _stop(run: Simulated, taken: Deviation) -> Stop | None:
+        """Return what is told of a deviation that left no event of its own."""
+        if taken.kind == "order":
+            listed = next((each for each in run.trace if each.cell == taken.cell), None)
+            if listed is None:
+                return None
+            at = f"{listed.point.call} {listed.point.detail}"
+            return Stop(listed.event, listed.worker, at, REVERSED)
+        if taken.chosen.startswith(RUN):
+            return Stop(taken.event, taken.worker, taken.at)
+        return Stop(taken.event, taken.worker, taken.at, WAITS) if taken.chosen == TIME else None
 
     @property
     def still_fails(self) -> bool:
@@ -236,6 +252,14 @@ def _replayed(
 
 def _shortest(found: Sequence[Violation]) -> Violation | None:
     return min(found, key=lambda violation: len(violation.witness), default=None)
+
+
+def _noun(chosen: str) -> str:
+    """Return what a deviation was, in a word or two."""
+    if chosen.startswith(RUN):
+        return "the stop"
+    known = {KILL: "the kill", POWER_LOSS: "the loss of power", TIME: "the wait"}
+    return known.get(chosen, "the pause" if chosen.startswith(PAUSE) else f"the {chosen}")
 
 
 class _Version(msgspec.Struct):

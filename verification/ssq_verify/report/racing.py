@@ -1,17 +1,24 @@
 """What is told of workers that raced: where one was stopped or struck, and how a run without that differs."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 from ssq_verify.history import Event, EventType, History, Operation
 from ssq_verify.report.layout import shortened
 
-_RANDOM = re.compile(r"[0-9a-f]{12,}")
+_RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{12,}")
 _FOLDERS = re.compile(r"(?:[^\s/]+/)+(?=[^\s/]+/[^\s/]+)")
 _SAME_FOLDER = re.compile(r"([^\s/]+/)(\S+) -> \1")
 POINT_LENGTH_MAX = 60
+STRIKES = frozenset({"crash", "power-loss", "io-error", "pause"})
+ENDS = frozenset({"crash", "power-loss"})
+"""Faults after which an operation has no answer."""
+ALL_SURVIVES = "all that was written survives"
+STOPS, WAITS, REVERSED = "stops", "lets time pass", "listed in another order"
 
 
 class Raced(NamedTuple):
@@ -22,6 +29,8 @@ class Raced(NamedTuple):
     """What a loss of power left, in words."""
     passing: History | None = None
     """The same run without its last stop or fault; it holds."""
+    last: str = ""
+    """What that was: `the kill`."""
 
 
 class Stop(NamedTuple):
@@ -32,6 +41,8 @@ class Stop(NamedTuple):
     worker: str
     at: str
     """What it was about to do: `os.rename queued/j1.json -> claimed/j1.tmp`."""
+    what: str = STOPS
+    """Or that it lets time pass, or is given a listing in another order."""
 
 
 def place(at: str) -> str:
@@ -44,33 +55,49 @@ def place(at: str) -> str:
     return shortened(f"before {call.removeprefix('os.')} {plain}".rstrip(), length=POINT_LENGTH_MAX)
 
 
-def stopped(history: History, stop: Stop) -> str:
-    """Return what is told of a stop: `claim… stops before rename queued/j1.json → claimed/j1.tmp`."""
-    inside = [event for event in history.events[: stop.event] if event.worker == stop.worker]
-    begun = inside[-1] if inside and inside[-1].type is EventType.INVOKE else None
-    name = "" if begun is None else " ".join(filter(None, (begun.f, begun.claim_id or begun.job_id)))
-    return f"{name}… stops {place(stop.at)}" if name else f"stops {place(stop.at)}"
+def stopped(stop: Stop) -> str:
+    """Return what is told of a stop: `stops before rename queued/j1.json → claimed/j1.tmp`."""
+    if stop.what == REVERSED:
+        return f"{REVERSED}: {place(stop.at).removeprefix('before ')}"
+    return f"{stop.what} {place(stop.at)}"
 
 
-def struck(event: Event, survives: str = "") -> str | None:
+class Acting:
+    """In which operation was a worker when there were so many events?"""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        self._of: defaultdict[str, list[Operation]] = defaultdict(list)
+        for operation in operations:
+            self._of[operation.worker].append(operation)
+
+    def at(self, worker: str, event: int) -> Operation | None:
+        """Return the operation that was called before this event, and had not come back by then."""
+        called = self._of[worker]
+        place = bisect_left(called, event, key=attrgetter("inv_index"))
+        last = called[place - 1] if place else None
+        is_over = last is None or (last.ret_index is not None and last.ret_index < event)
+        return None if is_over else last
+
+
+def struck(event: Event) -> str | None:
     """Return what is told of a fault that struck at a point; None of one that struck between operations."""
-    if event.value is None or event.f not in {"crash", "power-loss", "io-error", "pause"}:
+    if event.value is None or event.f not in STRIKES:
         return None
     what, _, at = event.value.rpartition("|")
     told = {
-        "crash": "is killed",
-        "power-loss": "the power fails",
-        "io-error": what,
-        "pause": f"stands still for {what}",
+        "crash": f"is killed {place(at)}",
+        "power-loss": f"the power fails {place(at)}",
+        "io-error": f"{place(at).removeprefix('before ')} fails: {what}",
+        "pause": f"stands still for {what} {place(at)}",
     }
-    after = f"; {survives}" if survives and event.f == "power-loss" else ""
-    return f"{told[event.f]} {place(at)}{after}"
+    return told[event.f]
 
 
-def without_it(failing: History, passing: History) -> str:
-    """Return how a run that holds first differs: `without that: w1's claim → j1`."""
-    other = first_difference(failing, passing)
-    return "" if other is None else f"without that: {other.worker}'s {answered(other)}"
+def without_it(failing: History, raced: Raced) -> str:
+    """Return how a run that holds first differs: `without the kill: w1's claim → j1`."""
+    assert raced.passing is not None
+    other = first_difference(failing, raced.passing)
+    return "" if other is None else f"without {raced.last or 'that'}: {other.worker}'s {answered(other)}"
 
 
 def answered(operation: Operation) -> str:

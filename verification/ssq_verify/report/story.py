@@ -2,14 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation
 from ssq_verify.report.layout import GAP, WIDTH, Cell, paragraph, printable, rounded, row, shortened
-from ssq_verify.report.racing import Raced, Stop, stopped, struck, without_it
+from ssq_verify.report.racing import ALL_SURVIVES, ENDS, Acting, Raced, Stop, stopped, struck, without_it
 from ssq_verify.verdict import Violation
 
 ROWS_MAX = 10
@@ -17,9 +19,12 @@ MARK = "✗ here"
 SETTLED_NS = 1_000_000
 """An operation that took less than this is shown at one instant."""
 QUIET = frozenset({"open", "heal", "resume"})
+"""Observations that no story needs."""
 AT_THE_END = frozenset({"no-lost-job", "durable"})
 """Invariants that break when the queue is found drained."""
-"""Observations that no story needs."""
+COLUMN_MIN = 12
+FIRST, LAST = "setup", "drain"
+"""Who prepares the queue, and who comes when all is over, have the first and the last column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +38,8 @@ class Row:
     is_witness: bool
     is_break: bool = False
     """Here the promise broke."""
+    reaches: bool = False
+    """It may be longer than its column is wide."""
 
 
 def story(
@@ -46,7 +53,7 @@ def story(
     lines = [sentence, *paragraph(rounded(violation.sentence), width=width), Text()]
     lines += drawn(rows(history, violation, raced=raced), width=width)
     if raced is not None and raced.passing is not None:
-        lines += paragraph(without_it(history, raced.passing), width=width, style="dim")
+        lines += paragraph(without_it(history, raced), width=width, style="dim")
     return lines
 
 
@@ -59,46 +66,54 @@ def rows(
         witness |= {
             event.index for event in history.events if event.run == violation.run and event.f == "drained"
         }
-    raced = raced or Raced()
+    racing, raced = raced is not None, raced or Raced()
     moments = _moments(history, violation.run, raced.stops)
+    limit -= any(moment.is_power_loss for moment in moments) and racing
     shown = sorted(_chosen(moments, witness, violation.job_id, limit), key=lambda moment: moment.index)
     start_ns = min((event.time_ns for event in history.events if event.run == violation.run), default=0)
-    told = [_row(moment, start_ns, witness, violation, raced.survives) for moment in shown]
+    told: list[Row] = []
+    for moment in shown:
+        told.append(_row(moment, start_ns, witness, violation))
+        if moment.is_power_loss and racing:
+            told.append(replace(told[-1], text=raced.survives or ALL_SURVIVES))
     last = max((position for position, each in enumerate(told) if each.is_witness), default=-1)
-    return tuple(
-        Row(
-            time_ns=each.time_ns,
-            worker=each.worker,
-            text=each.text,
-            is_witness=each.is_witness,
-            is_break=position == last,
-        )
-        for position, each in enumerate(told)
-    )
+    return tuple(replace(each, is_break=position == last) for position, each in enumerate(told))
 
 
 def drawn(told: Sequence[Row], *, width: int = WIDTH) -> list[Text]:
-    """Draw rows in a column for each worker; where that's too wide, in one column with the workers' names."""
-    workers = sorted({each.worker for each in told}, key=lambda name: (len(name), name))
-    columns = {
-        worker: max(len(worker), *(len(each.text) for each in told if each.worker == worker))
-        for worker in workers
-    }
+    """Draw rows in a column for each worker; where that's too wide, in one column with the workers' names.
+
+    What is told of a stop or a fault may reach into the columns to its right: nobody else is told of there.
+    """
+    workers = sorted({each.worker for each in told}, key=_column)
+    columns = [_width(worker, [each for each in told if each.worker == worker]) for worker in workers]
     times = [seconds(each.time_ns) for each in told]
     time_width = max((len(time) for time in times), default=0)
-    if time_width + GAP + sum(columns.values()) + GAP * len(columns) + len(MARK) > width:
+    starts = [time_width + GAP + sum(columns[:place]) + GAP * place for place in range(len(workers) + 1)]
+    reach = [starts[workers.index(each.worker)] + len(each.text) + GAP for each in told]
+    mark_at = max([starts[-1], *(end for each, end in zip(told, reach, strict=True) if each.is_break)])
+    if max([mark_at + len(MARK), *(end - GAP for end in reach)]) > width:
         return _drawn_narrow(told, times, time_width, width)
-    widths = (time_width, *columns.values(), len(MARK))
-    heading = row(
-        [Cell(text=""), *(Cell(text=worker, style="dim") for worker in workers), Cell(text="")], widths
-    )
-    return [
-        heading,
-        *(
-            row(_cells(each, time, time_width, workers), widths)
-            for each, time in zip(told, times, strict=True)
-        ),
-    ]
+    heading = [Cell(text=""), *(Cell(text=worker, style="dim") for worker in workers)]
+    lines = [row(heading, (time_width, *columns))]
+    for each, time in zip(told, times, strict=True):
+        line = Text(no_wrap=True, overflow="ignore").append(time.rjust(time_width), style="dim")
+        line.append(" " * (starts[workers.index(each.worker)] - time_width))
+        line.append(each.text, style=_style(each))
+        if each.is_break:
+            line.append(" " * (mark_at - cell_len(line.plain))).append(MARK, style="bold red")
+        lines.append(line)
+    return lines
+
+
+def _column(worker: str) -> tuple[bool, bool, int, str]:
+    """Return what orders the columns."""
+    return worker == LAST, worker != FIRST, len(worker), worker
+
+
+def _width(worker: str, told: Sequence[Row]) -> int:
+    """Return how wide a worker's column is: what may reach further does not count."""
+    return max(len(worker), COLUMN_MIN, *(0 if each.reaches else len(each.text) for each in told))
 
 
 def seconds(time_ns: int) -> str:
@@ -108,103 +123,140 @@ def seconds(time_ns: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Moment:
-    """An operation, or a single event, at its place in the history."""
+    """An operation, a single event or a stop, at its place in the history."""
 
     index: float
     """Of what closed it; of what opened it, if nothing did; a stop stands between two events."""
-    what: "Operation | Event | _Stopped"
-    indexes: frozenset[int]
-    healed: bool
-    """It came after the faults were over: the drain."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Stopped:
-    """A stop, told."""
-
-    worker: str
+    what: Operation | Event | Stop
     time_ns: int
-    text: str
-    job_id: str | None = None
+    indexes: frozenset[int]
+    healed: bool = False
+    """It came after the faults were over: the drain."""
+    inside: Operation | None = None
+    """The operation that a worker was in when it was stopped or struck."""
+    goes_on: bool = False
+    """An operation that was stopped before it came back."""
+
+    @property
+    def job_id(self) -> str | None:
+        """The job that it is about."""
+        return None if isinstance(self.what, Stop) else self.what.job_id
+
+    @property
+    def is_power_loss(self) -> bool:
+        """Whether here the power fails."""
+        return isinstance(self.what, Event) and self.what.f == "power-loss"
+
+    @property
+    def is_turn(self) -> bool:
+        """Whether here the schedule did what the story turns on."""
+        return isinstance(self.what, Stop) or (isinstance(self.what, Event) and struck(self.what) is not None)
 
 
 def _moments(history: History, run: int, stops: Iterable[Stop]) -> list[_Moment]:
-    heal = min(
-        (event.index for event in history.events if event.run == run and event.f == "heal"), default=None
-    )
+    events = [event for event in history.events if event.run == run]
+    heal = min((event.index for event in events if event.f == "heal"), default=math.inf)
+    acting = Acting(each for each in history.operations if each.run == run)
+    turns = [*_stops(history, stops, acting), *_strikes(events, acting)]
+    ended = {id(each.inside) for each in turns if isinstance(each.what, Event) and each.what.f in ENDS}
+    stopped_ones = {id(each.inside) for each in turns if each.inside is not None}
     moments = [
-        _moment(operation, operation.inv_index, operation.ret_index, heal)
+        _moment(operation, heal, goes_on=id(operation) in stopped_ones)
         for operation in history.operations
-        if operation.run == run
+        if operation.run == run and id(operation) not in ended
     ]
-    paired = {index for moment in moments for index in moment.indexes}
+    paired = {index for each in history.operations for index in (each.inv_index, each.ret_index)}
     moments += [
-        _moment(event, event.index, None, heal)
-        for event in history.events
-        if event.run == run and event.index not in paired and event.f not in QUIET
+        _Moment(
+            index=event.index,
+            what=event,
+            time_ns=event.time_ns,
+            indexes=frozenset({event.index}),
+            healed=event.index > heal,
+        )
+        for event in events
+        if event.index not in paired and event.f not in QUIET and struck(event) is None
     ]
-    for stop in stops:
-        told = stopped(history, stop)
-        time_ns = history.events[stop.event - 1].time_ns
-        what = _Stopped(worker=stop.worker, time_ns=time_ns, text=told)
-        moments.append(_Moment(index=stop.event - 0.5, what=what, indexes=frozenset(), healed=False))
-    return sorted(moments, key=lambda moment: moment.index)
+    return sorted([*moments, *turns], key=lambda moment: moment.index)
 
 
-def _moment(what: Operation | Event, index: int, closed: int | None, heal: int | None) -> _Moment:
-    indexes = frozenset({index} if closed is None else {index, closed})
+def _moment(operation: Operation, heal: float, *, goes_on: bool) -> _Moment:
+    closed = operation.inv_index if operation.ret_index is None else operation.ret_index
     return _Moment(
-        index=index if closed is None else closed,
-        what=what,
-        indexes=indexes,
-        healed=heal is not None and index > heal,
+        index=closed,
+        what=operation,
+        time_ns=operation.inv_ns if operation.ret_ns == NEVER_NS else operation.ret_ns,
+        indexes=frozenset({operation.inv_index, closed}),
+        healed=operation.inv_index > heal,
+        goes_on=goes_on,
     )
+
+
+def _stops(history: History, stops: Iterable[Stop], acting: Acting) -> Iterator[_Moment]:
+    """Yield the stops inside operations; one between two is told by their order."""
+    for number, stop in enumerate(stops):
+        operation = acting.at(stop.worker, stop.event)
+        if operation is not None:
+            time_ns = history.events[stop.event - 1].time_ns
+            index = stop.event - 1 + (number + 1) / 1_000
+            yield _Moment(index=index, what=stop, time_ns=time_ns, indexes=frozenset(), inside=operation)
+
+
+def _strikes(events: Iterable[Event], acting: Acting) -> Iterator[_Moment]:
+    for event in events:
+        if struck(event) is not None:
+            operation = acting.at(event.worker, event.index)
+            ends = operation is not None and event.f in ENDS
+            indexes = {event.index} | ({operation.inv_index} if operation is not None and ends else set())
+            yield _Moment(
+                index=event.index,
+                what=event,
+                time_ns=event.time_ns,
+                indexes=frozenset(indexes),
+                inside=operation,
+            )
 
 
 def _chosen(moments: list[_Moment], witness: set[int], job_id: str | None, limit: int) -> list[_Moment]:
     end = max(witness, default=moments[-1].index if moments else 0)
 
     def rank(moment: _Moment) -> tuple[int, float]:
-        if moment.indexes & witness or _is_turn(moment):
+        if moment.indexes & witness or moment.is_turn:
             return 0, moment.index
-        about_the_job = job_id is not None and moment.what.job_id == job_id
+        about_the_job = job_id is not None and moment.job_id == job_id
         return (1 if about_the_job else 2), end - moment.index
 
     candidates = [
         moment
         for moment in moments
         if moment.indexes & witness
-        or _is_turn(moment)
-        or (moment.index <= end and (not moment.healed or moment.what.job_id == job_id))
+        or moment.is_turn
+        or (moment.index <= end and (not moment.healed or moment.job_id == job_id))
     ]
     return sorted(candidates, key=rank)[:limit]
 
 
-def _is_turn(moment: _Moment) -> bool:
-    """Whether here the schedule did what the story turns on."""
-    what = moment.what
-    return isinstance(what, _Stopped) or (isinstance(what, Event) and struck(what) is not None)
-
-
-def _row(moment: _Moment, start_ns: int, witness: set[int], violation: Violation, survives: str) -> Row:
-    what = moment.what
-    shows_payload = violation.invariant == "integrity"
-    if isinstance(what, _Stopped):
-        time_ns, text = what.time_ns, what.text
-    elif isinstance(what, Event):
-        time_ns, text = what.time_ns, struck(what, survives) or event_text(what)
-    else:
-        text = operation_text(what, shows_payload=shows_payload)
-        time_ns = what.inv_ns if what.ret_ns == NEVER_NS else what.ret_ns
-        text += (
-            f" (called at {seconds(what.inv_ns - start_ns)})" if time_ns - what.inv_ns >= SETTLED_NS else ""
-        )
+def _row(moment: _Moment, start_ns: int, witness: set[int], violation: Violation) -> Row:
     return Row(
-        time_ns=time_ns - start_ns,
-        worker=printable(what.worker),
-        text=printable(text),
-        is_witness=bool(moment.indexes & witness) or _is_turn(moment),
+        time_ns=moment.time_ns - start_ns,
+        worker=printable(moment.what.worker),
+        text=printable(_text(moment, start_ns, violation)),
+        is_witness=bool(moment.indexes & witness) or moment.is_turn,
+        reaches=moment.is_turn,
     )
+
+
+def _text(moment: _Moment, start_ns: int, violation: Violation) -> str:
+    what, shows_payload = moment.what, violation.invariant == "integrity"
+    if isinstance(what, Operation):
+        text = ("…" if moment.goes_on else "") + operation_text(what, shows_payload=shows_payload)
+        took = moment.time_ns - what.inv_ns
+        return f"{text} (called at {seconds(what.inv_ns - start_ns)})" if took >= SETTLED_NS else text
+    told = stopped(what) if isinstance(what, Stop) else struck(what) or event_text(what)
+    if moment.inside is None:
+        return told
+    called = " ".join((moment.inside.f, *_named(moment.inside, shows_payload=False)))
+    return f"{called}… {told}"
 
 
 def operation_text(operation: Operation, *, shows_payload: bool = False) -> str:
@@ -270,13 +322,6 @@ def _clock(offset_seconds: float) -> str:
     if offset_seconds == 0:
         return "clock is right"
     return f"clock is {abs(offset_seconds):g} s {'ahead' if offset_seconds > 0 else 'behind'}"
-
-
-def _cells(each: Row, time: str, time_width: int, workers: Sequence[str]) -> list[Cell]:
-    style = _style(each)
-    mine = [Cell(text=each.text if worker == each.worker else "", style=style) for worker in workers]
-    mark = Cell(text=MARK if each.is_break else "", style="bold red")
-    return [Cell(text=time.rjust(time_width), style="dim"), *mine, mark]
 
 
 def _drawn_narrow(told: Sequence[Row], times: Sequence[str], time_width: int, width: int) -> list[Text]:

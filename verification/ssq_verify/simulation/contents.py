@@ -91,15 +91,24 @@ def _point(call: str, kind: str, path: str, file: str) -> Point:
 
 
 def _at_point(name: str) -> Handler:
-    call = f"os.{name}"
+    call, has_effect = f"os.{name}", name in {"fstat"} | WRITES | CHANGES_OF_STATUS
 
     def handler(worker: Worker, real: Call, fd: Any, *args: Any) -> Any:
         # A sync takes a file, too.
         opened = worker.files.get(fd if isinstance(fd, int) else fd.fileno())
         if opened is None:
             return real(fd, *args)
-        worker.reach(_point(call, name, opened.path, worker.world.name_of(opened.inode)))
-        return _after(worker, name, opened, perform(worker, real, fd, *args))
+        point = opened.points.get(call)
+        if point is None:
+            file = worker.world.name_of(opened.inode)
+            point = opened.points[call] = _point(call, name, opened.path, file)
+        worker.reach(point)
+        worker.inside += 1
+        try:
+            result = real(fd, *args)
+        finally:
+            worker.inside -= 1
+        return _after(worker, name, opened, result) if has_effect else result
 
     return handler
 

@@ -48,13 +48,13 @@ def install() -> None:
     replace(os, "scandir", _scandir)
 
 
+@lru_cache(maxsize=16384)
 def point_of(name: str, named: tuple[str | None, ...]) -> Point | None:
     """Return the point of a call on these entries, None where none of them is in the working folder."""
     inside = tuple(path for path in named if path is not None)
     return _point(name, inside) if inside else None
 
 
-@lru_cache(maxsize=16384)
 def _point(name: str, named: tuple[str, ...]) -> Point:
     call, detail = f"os.{name}", " -> ".join(named)
     if name in LISTS:
@@ -65,13 +65,6 @@ def _point(name: str, named: tuple[str, ...]) -> Point:
         return Point(call, detail, reads=entries | status)
     folders = frozenset(f"folder:{os.path.dirname(path)}" for path in named)  # noqa: PTH120 - no path of the disk's
     return Point(call, detail, writes=entries | status | folders, may_fail=True)
-
-
-def effect(times: FileTimes, name: str, named: tuple[str | None, ...]) -> None:
-    """Let the call's effect show in the file times."""
-    known = EFFECTS.get(name)
-    if known is not None:
-        known(times, named)
 
 
 def _made(times: FileTimes, named: tuple[str | None, ...]) -> None:
@@ -117,6 +110,10 @@ def _written(times: FileTimes, named: tuple[str | None, ...]) -> None:
         times.written(times.of(named[0]))
 
 
+def no_effect(_times: FileTimes, _named: tuple[str | None, ...]) -> None:
+    """Nothing that shows."""
+
+
 EFFECTS: dict[str, Effect] = {
     "mkdir": _made, "symlink": _made_link, "link": _linked, "rename": _renamed, "replace": _renamed,
     "remove": _removed, "unlink": _removed, "rmdir": _removed, "truncate": _written,
@@ -125,23 +122,35 @@ EFFECTS: dict[str, Effect] = {
 
 
 def _at_point(name: str, places: tuple[Place, ...]) -> Handler:
+    is_single, first, least = len(places) == 1, places[0].position, places[-1].position + 1
+    is_status, effect = name in {"stat", "lstat"}, EFFECTS.get(name)
+
     def handler(worker: Worker, real: Call, *args: Any, **kwargs: Any) -> Any:
-        named = tuple(_argument(worker, place, args, kwargs) for place in places)
+        if kwargs or len(args) < least:
+            named: tuple[str | None, ...] = tuple(_argument(worker, place, args, kwargs) for place in places)
+        else:
+            within = worker.world.within
+            named = (within(args[first]),) if is_single else (within(args[0]), within(args[1]))
         point = point_of(name, named)
         if point is None:
-            first = args[0] if args else None
-            if isinstance(first, int) and first in worker.files:
-                return contents.on_descriptor(worker, name, real, first, args, kwargs)
+            fd = args[0] if args else None
+            if isinstance(fd, int) and fd in worker.files:
+                return contents.on_descriptor(worker, name, real, fd, args, kwargs)
             return real(*args, **kwargs)
         worker.reach(point)
-        result = perform(worker, real, *args, **kwargs)
+        worker.inside += 1
+        try:
+            result = real(*args, **kwargs)
+        finally:
+            worker.inside -= 1
         times = worker.world.file_times
-        if name in {"stat", "lstat"}:
+        if is_status:
             follows = name == "stat" and kwargs.get("follow_symlinks", True)
             return _status(worker, point.detail, result, follows=follows)
         if name == "utime":
             times.set(times.of(point.detail), contents.stated_ns(args, kwargs))
-        effect(times, name, named)
+        if effect is not None:
+            effect(times, named)
         return result
 
     return handler

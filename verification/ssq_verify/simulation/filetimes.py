@@ -6,9 +6,12 @@ file's `ctime` can not be set. A file's `atime` is that of its creation, as with
 
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ssq_verify.simulation.clock import EPOCH_NS, VirtualTime
+
+if TYPE_CHECKING:
+    from ssq_verify.simulation.point import Point
 
 
 class Times:
@@ -20,12 +23,17 @@ class Times:
         self.accessed_ns = self.modified_ns = self.changed_ns = now_ns
 
 
-class OpenFile(NamedTuple):
+class OpenFile:
     """What a descriptor leads to; descriptors made from each other (`os.dup`) share one."""
 
-    inode: int
-    path: str
-    times: Times
+    __slots__ = ("inode", "path", "points", "times")
+
+    def __init__(self, inode: int, path: str, times: Times) -> None:
+        self.inode = inode
+        self.path = path
+        self.times = times
+        self.points: dict[str, Point] = {}
+        """Those of calls on it, by call."""
 
 
 class FileTimes:
@@ -35,6 +43,8 @@ class FileTimes:
         self._time = time
         self._known: dict[str, Times] = {}
         self._links: set[str] = set()
+        self._folders: set[str] = set()
+        """Those that ever had an entry made, renamed or removed."""
 
     def of(self, path: str) -> Times:
         """Return the times of what is there; of what nobody is known to have made, the world's beginning."""
@@ -77,10 +87,12 @@ class FileTimes:
     def renamed(self, source: str, target: str) -> None:
         """Note a rename within the working folder."""
         self.changed(source)
-        for path in self._at_or_below(source):
+        for path in self._at_or_below(source) if source in self._folders else [source]:
             moved = target + path[len(source) :]
             self._known[moved] = self._known.pop(path)
             self._links.discard(moved)
+            if path in self._folders:
+                self._folders.add(moved)
             if path in self._links:
                 self._links.remove(path)
                 self._links.add(moved)
@@ -116,7 +128,9 @@ class FileTimes:
         return EPOCH_NS + self._time.now_ns
 
     def _folder_changed(self, path: str) -> None:
-        self.written(self.of(path.rpartition("/")[0]))
+        folder = path.rpartition("/")[0]
+        self._folders.add(folder)
+        self.written(self.of(folder))
 
     def _at_or_below(self, path: str) -> list[str]:
         return [known for known in self._known if known == path or known.startswith(path + "/")]
@@ -132,6 +146,16 @@ class Status:
         self._times = times.accessed_ns, times.modified_ns, times.changed_ns
         self._inode = inode
         self._time = time
+
+    @property
+    def st_mode(self) -> int:
+        """Its kind and who may do what."""
+        return self._real.st_mode
+
+    @property
+    def st_size(self) -> int:
+        """How many bytes are in it."""
+        return self._real.st_size
 
     @property
     def st_ino(self) -> int:

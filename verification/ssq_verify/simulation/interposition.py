@@ -84,7 +84,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     point = entries.point_of(name, named)
     if point is not None:
         worker.reach(point)
-        entries.effect(worker.world.file_times, name, named)
+        entries.EFFECTS.get(name, entries.no_effect)(worker.world.file_times, named)
 
 
 WATCHED = frozenset(AUDITED) | frozenset(unmodelled.FORBIDDEN) | frozenset(unmodelled.CONDITIONAL)

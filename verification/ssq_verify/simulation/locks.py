@@ -51,6 +51,11 @@ class LockTable:
     def __init__(self) -> None:
         self._holders: defaultdict[Inode, list[Holder]] = defaultdict(list)
 
+    @property
+    def are_held(self) -> bool:
+        """Whether anybody ever held one."""
+        return bool(self._holders)
+
     def request(
         self,
         worker: Any,

@@ -25,12 +25,12 @@ class AtRandom:
         """Return one of the options."""
         if kind != "next":
             return self._random.randrange(len(options)) if self._random.random() < self._preempt else 0
-        faults = [
-            index for index, option in enumerate(options) if not option.startswith(RUN) and option != TIME
-        ]
+        moves = len(options)
+        while not options[moves - 1].startswith(RUN) and options[moves - 1] != TIME:
+            moves -= 1
+        faults = range(moves, len(options))
         if faults and self._random.random() < self._strike:
             return self._random.choice(faults)
-        moves = len(options) - len(faults)
         return self._random.randrange(moves) if self._random.random() < self._preempt else 0
 
 

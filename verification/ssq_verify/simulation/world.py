@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
+from functools import cached_property
 from random import Random
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ class Worker(greenlet.greenlet):
         self.name = name
         self.pid = 1000 + number
         self.clock = WorkerClock(world.time)
-        self.random = Random(f"{world.seed}/{name}/{number}")  # noqa: S311 - from the seed, so that a run repeats
+        self._number = number
         self.state = State.READY
         self.wait_for: Wait | None = None
         self.point: Point | None = None
@@ -102,6 +103,11 @@ class Worker(greenlet.greenlet):
         self.failure: Exception | None = None
         self._program = program
 
+    @cached_property
+    def random(self) -> Random:
+        """Its host's randomness, from the seed, so that a run repeats."""
+        return Random(f"{self.world.seed}/{self.name}/{self._number}")  # noqa: S311 - as it says
+
     def _main(self, _first: OSError | None) -> None:
         try:
             self._program(self)
@@ -116,7 +122,10 @@ class Worker(greenlet.greenlet):
 
     def reach(self, point: Point) -> None:
         """Stop at a point until it is this worker's turn. Raises the OSError that the world injects."""
-        if self.world.is_alone and self.world.passes(self, point):
+        world = self.world
+        if world.is_alone and world.may_pass(self):
+            # As it would be let after a stop.
+            world.trace.append(Passed(self.name, point, world.events(), 0, world.time.now_ns))
             return
         self.point = point
         try:
@@ -167,6 +176,8 @@ class Worker(greenlet.greenlet):
     def closed(self, fd: int) -> None:
         """Note that a file is closed: the kernel frees its locks."""
         opened = self.files.pop(fd)
+        if not self.world.locks.are_held:
+            return
         is_last = all(other is not opened for other in self.files.values())
         self.world.locks.closed(self, opened, is_last=is_last)
 
@@ -197,18 +208,26 @@ class World:
         """Whether whoever runs goes on at each point: nothing is chosen, and no disk is followed."""
         self._last: Worker | None = None
         self._inodes: dict[int, int] = {}
+        self._within: dict[str, str | None] = {}
+        """Where absolute paths lead to, of those that were asked for."""
 
     def within(self, path: Any) -> str | None:
         """Return a path relative to the working folder, None if it leads elsewhere."""
-        if isinstance(path, int):
-            return None
-        text = os.fsdecode(path)
-        if not text.startswith("/"):
-            text = os.path.abspath(text)  # noqa: PTH100 - links are not followed
+        if not isinstance(path, str):
+            if isinstance(path, int):
+                return None
+            path = os.fsdecode(path)
+        if path in self._within:
+            return self._within[path]
+        is_absolute = path.startswith("/")
+        text: str = path if is_absolute else os.path.abspath(path)  # noqa: PTH100 - links are not followed
         if "/." in text or "//" in text:
             text = os.path.normpath(text)
         inside = text == self.root or text.startswith(self.root + "/")
-        return text[len(self.root) + 1 :] if inside else None
+        found = text[len(self.root) + 1 :] if inside else None
+        if is_absolute:
+            self._within[path] = found
+        return found
 
     def name_of(self, inode: int) -> str:
         """Return what a file is called in footprints: the same in each run that does the same."""
@@ -256,14 +275,14 @@ class World:
                 worker.leave()
                 worker.throw(Killed)
 
-    def passes(self, worker: Worker, point: Point) -> bool:
-        """Let the running worker go on without a stop, as it would be let after one; False if it must stop."""
-        if worker.state is DEAD or worker.clock.zone or worker.surroundings.differ:
-            return False
-        if len(self.trace) >= POINTS_MAX:
-            return False
-        self.trace.append(Passed(worker.name, point, self.events(), 0, self.time.now_ns))
-        return True
+    def may_pass(self, worker: Worker) -> bool:
+        """Whether the running worker, alone, need not even stop at a point."""
+        return not (
+            worker.state is DEAD
+            or worker.clock.zone
+            or worker.surroundings.differ
+            or len(self.trace) >= POINTS_MAX
+        )
 
     def _move(self) -> bool:
         """Let one worker move to its next point, or time pass, or a fault strike; False if nothing can."""
@@ -291,7 +310,7 @@ class World:
         return True
 
     def _awake(self) -> tuple[list[Worker], int | None]:
-        """Return who could move, the running worker first, and when the next one of those that sleep wakes."""
+        """Return who could move, the running worker first, and when the first of those that sleep wakes."""
         ready: list[Worker] = []
         wake_ns, now_ns = None, self.time.now_ns
         for worker in self.workers:

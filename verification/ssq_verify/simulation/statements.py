@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from ssq_verify.simulation import sqlfunctions
@@ -42,12 +42,20 @@ BUSY_TIMEOUT = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 BEGINS = re.compile(r"\s*BEGIN\b(?!\s+(IMMEDIATE|EXCLUSIVE))", re.IGNORECASE)
-ENDS = re.compile(r"\s*(COMMIT|END|ROLLBACK|RELEASE)\b", re.IGNORECASE)
+ENDS = re.compile(r"\s*(COMMIT|END|ROLLBACK)\b(?!.*\bTO\b)", re.IGNORECASE)
 COMMITS = re.compile(r"\s*(COMMIT|END)\b", re.IGNORECASE)
-
-_ended: Counter[str] = Counter()
-"""How many transactions of each database have ended, by path."""
 _RealConnection, _RealCursor = sqlite3.Connection, sqlite3.Cursor
+
+
+class _Kind(NamedTuple):
+    """What a statement is to a transaction."""
+
+    begins: bool
+    """It begins one that holds nothing yet."""
+    ends: bool
+    commits: bool
+    asks: re.Match[str] | None
+    """It asks SQLite itself to wait."""
 
 
 class _InUseError(Exception):
@@ -69,8 +77,10 @@ class Cursor(sqlite3.Cursor, metaclass=_OfRealOnes):
         connection = self.connection
         if type(connection) is _RealConnection:
             return super().execute(sql, *args)
-        sql = cast("Connection", connection).without_waiting(sql)
-        return self._at_point(sql, partial(super().execute, sql, *args))
+        own = cast("Connection", connection)
+        sql = own.without_waiting(sql)
+        own.at_point(sql, partial(super().execute, sql, *args))
+        return self
 
     def executemany(self, sql: str, *args: Any) -> Self:
         """Run a statement many times at one point."""
@@ -136,6 +146,7 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
         self._timeout_seconds: float = settings.pop("timeout", BUSY_TIMEOUT_SECONDS)
         self._holds = False
         """Whether the transaction has come to hold a lock."""
+        self._ended: Counter[str] = Counter() if worker is None else worker.world.transactions_ended
         if worker is None:
             super().__init__(database, timeout=self._timeout_seconds, **settings)
             return
@@ -235,7 +246,7 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
     def close(self) -> None:
         """Close; an open transaction is rolled back."""
         super().close()
-        _ended[self._path] += 1
+        self._ended[self._path] += 1
 
     @staticmethod
     def path_of(connection: sqlite3.Connection) -> str:
@@ -247,14 +258,12 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
     def rests(self) -> None:
         """Note that a statement may have let go of what it held."""
         if not self.in_transaction:
-            _ended[self._path] += 1
+            self._ended[self._path] += 1
 
     def without_waiting(self, sql: str) -> str:
         """Return the statement; one that would have SQLite itself wait sets how long the worker does."""
-        if current() is None:
-            return sql
-        asked = BUSY_TIMEOUT.fullmatch(sql)
-        if asked is None:
+        asked = _kind(sql).asks
+        if asked is None or current() is None:
             return sql
         milliseconds = asked["assigned"] or asked["called"]
         if milliseconds is not None:
@@ -269,7 +278,7 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
         worker.reach(_point(sql, worker.world.within(self._path) or self._path))
         until_ns = worker.world.time.now_ns + round(self._timeout_seconds * 1e9)
         while True:
-            seen = _ended[self._path]
+            seen = self._ended[self._path]
             try:
                 return self._ran(sql, statement)
             except sqlite3.OperationalError as error:
@@ -279,17 +288,18 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
                     raise
 
     def _has_ended_since(self, seen: int) -> bool:
-        return _ended[self._path] != seen
+        return self._ended[self._path] != seen
 
     def _ran(self, sql: str, statement: Callable[[], Any]) -> Any:
-        was_open = self.in_transaction
+        was_open, kind = self.in_transaction, _kind(sql)
         try:
             result = statement()
         finally:
-            if was_open and (not self.in_transaction or ENDS.match(sql)):
+            is_open = self.in_transaction
+            if was_open and (kind.ends or not is_open):
                 self._holds = False
-                _ended[self._path] += 1
-        if self.in_transaction and not ENDS.match(sql) and not BEGINS.match(sql):
+                self._ended[self._path] += 1
+        if is_open and not kind.ends and not kind.begins:
             self._holds = True
         return result
 
@@ -298,7 +308,7 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
         code = getattr(error, "sqlite_errorcode", 0)
         if code & 0xFF != sqlite3.SQLITE_BUSY or code == sqlite3.SQLITE_BUSY_SNAPSHOT:
             return False
-        return not self._holds or COMMITS.match(sql) is not None
+        return not self._holds or _kind(sql).commits
 
 
 def install() -> None:
@@ -340,6 +350,12 @@ def _path(database: str) -> str:
             return ""
         database = unquote(urlsplit(database).path)
     return "" if database in {"", ":memory:"} else os.path.abspath(database)  # noqa: PTH100 - links are not followed
+
+
+@lru_cache(maxsize=16384)
+def _kind(sql: str) -> _Kind:
+    begins, ends, commits = (known.match(sql) is not None for known in (BEGINS, ENDS, COMMITS))
+    return _Kind(begins, ends, commits, BUSY_TIMEOUT.fullmatch(sql))
 
 
 @lru_cache(maxsize=16384)

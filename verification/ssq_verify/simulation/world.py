@@ -7,6 +7,7 @@ it dies, its call fails. A kill is a greenlet that is never resumed: no `finally
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
@@ -200,6 +201,8 @@ class World:
         self.events: Callable[[], int] = lambda: 0
         self.deadlocked: tuple[Worker, ...] = ()
         self.locks = LockTable()
+        self.transactions_ended: Counter[str] = Counter()
+        """Of each SQLite database, by path: who waits for one looks here."""
         self.file_times = FileTimes(self.time)
         self.root = root
         self.on_fault: Callable[[str, Worker], None] = lambda _fault, _worker: None

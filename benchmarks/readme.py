@@ -1,8 +1,8 @@
-"""Which numbers stand in the README? Those in `benchmarks/results/`, as a table between two markers.
+"""Which numbers stand in the README? Those in `benchmarks/results/`, as tables between two markers.
 
-python benchmarks/readme.py --measure   measures (some minutes), keeps the results, writes the table
-python benchmarks/readme.py             writes the table from the kept results
-python benchmarks/readme.py --check     ends with 1 if the README's table is another
+python benchmarks/readme.py --measure NAME   measures (some minutes), keeps the results, writes the tables
+python benchmarks/readme.py                  writes the tables from the kept results
+python benchmarks/readme.py --check          ends with 1 if one of the README's tables is another
 """
 
 import argparse
@@ -12,55 +12,86 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-RESULTS = ROOT / "benchmarks/results/judge.json"
+RESULTS = ROOT / "benchmarks/results"
 SIZES = (10_000, 100_000, 1_000_000)
 TABLE = re.compile(
-    r"(?<=<!-- table: judge \(benchmarks/readme\.py\) -->\n).*?(?=<!-- end -->)", flags=re.DOTALL
+    r"(?<=<!-- table: )(\w+)( \(benchmarks/readme\.py\) -->\n).*?(?=<!-- end -->)", flags=re.DOTALL
 )
 
+Results = dict[str, Any]
 
-def measured() -> dict[str, Any]:
+
+def judged() -> list[Results]:
     """Run the judge's benchmark at each size, each in a process of its own."""
+    return [_output("judge", "--operations", str(size)) for size in SIZES]
+
+
+def simulated() -> list[Results]:
+    """Run the benchmark of the simulation."""
+    return _output("simulation")["runs"]
+
+
+def _output(script: str, *options: str) -> Any:
+    command = [sys.executable, ROOT / f"benchmarks/{script}.py", *options, "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - our own
+
+
+def judge_table(results: Results) -> Iterator[str]:
+    """Yield the lines of what judging takes."""
+    yield from _where(results)
+    yield "A history with overlapping operations of twelve workers is read,"
+    yield "loaded and judged by every SQL invariant, and by the exact check."
+    yield ""
+    exact = "exact, operations/s"
+    yield _row("operations", "read", "load", "SQL invariants", "operations/s", "peak memory", exact)
+    yield _row(*["---:"] * 7)
+    for run in results["runs"]:
+        seconds = (f"{run[part]:.2f} s" for part in ("read_seconds", "load_seconds", "sql_seconds"))
+        rates = (f"{run[part]:,}" for part in ("operations_per_second", "exact_operations_per_second"))
+        rate, exact = rates
+        yield _row(f"{run['operations']:,}", *seconds, rate, f"{run['peak_rss_mb']:,} MB", exact)
+
+
+def simulation_table(results: Results) -> Iterator[str]:
+    """Yield the lines of what simulating takes."""
+    yield from _where(results)
+    yield "Two workers claim and ack one of two jobs each, in random turns, with set-up, drain, history"
+    yield "and all checks, on one core; beside it the same operations, called directly. Medians of five."
+    yield ""
+    cost = ("directly, runs/s of CPU time", "cost of simulation")
+    yield _row("queue", "schedules/s of CPU time", "by the clock", "aim", *cost)
+    yield _row(":---", *["---:"] * 5)
+    for run in results["runs"]:
+        parts = ("schedules_per_cpu_second", "schedules_per_second", "aim", "direct_runs_per_cpu_second")
+        yield _row(run["subject"], *(f"{run[part]:,}" for part in parts), f"{run['times_direct']:.1f} times")
+
+
+MEASURES: dict[str, Callable[[], list[Results]]] = {"judge": judged, "simulation": simulated}
+TABLES = {"judge": judge_table, "simulation": simulation_table}
+
+
+def measured(name: str) -> Results:
+    """Run one benchmark; return its results and where they were measured."""
     load = round(os.getloadavg()[0], 1)
-    runs = []
-    for size in SIZES:
-        command = [sys.executable, ROOT / "benchmarks/judge.py", "--operations", str(size), "--json"]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own
-        runs.append(json.loads(output))
-    return {"python": platform.python_version(), "cores": os.cpu_count(), "load_average": load, "runs": runs}
+    where = {"python": platform.python_version(), "cores": os.cpu_count(), "load_average": load}
+    return {**where, "runs": MEASURES[name]()}
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the results as a table in Markdown, under a line that says where they were measured."""
-    lines = [
-        f"Python {results['python']}, {results['cores']} cores, load average {results['load_average']}",
-        "from other work at the start. A history with overlapping operations of twelve workers is read,",
-        "loaded and judged by every SQL invariant, and by the exact check.",
-        "",
-        _row(
-            "operations",
-            "read",
-            "load",
-            "SQL invariants",
-            "operations/s",
-            "peak memory",
-            "exact, operations/s",
-        ),
-        _row(*["---:"] * 7),
-    ]
-    return "\n".join([*lines, *(_run(run) for run in results["runs"])]) + "\n"
+def table(name: str) -> str:
+    """Return kept results as a table in Markdown, under a line that says where they were measured."""
+    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return "\n".join(TABLES[name](results)) + "\n"
 
 
-def _run(run: dict[str, Any]) -> str:
-    seconds = (f"{run[part]:.2f} s" for part in ("read_seconds", "load_seconds", "sql_seconds"))
-    rates = (f"{run[part]:,}" for part in ("operations_per_second", "exact_operations_per_second"))
-    judged, exact = rates
-    return _row(f"{run['operations']:,}", *seconds, judged, f"{run['peak_rss_mb']:,} MB", exact)
+def _where(results: Results) -> Iterator[str]:
+    yield f"Python {results['python']}, {results['cores']} cores, load average {results['load_average']}"
+    yield "from other work at the start."
 
 
 def _row(*cells: str) -> str:
@@ -72,15 +103,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--measure", choices=MEASURES)
     parser.add_argument("--check", action="store_true")
     asked = parser.parse_args()
-    if asked.measure:
-        RESULTS.write_text(json.dumps(measured(), indent=2) + "\n", encoding="utf-8")
+    if asked.measure is not None:
+        results = json.dumps(measured(asked.measure), indent=2)
+        (RESULTS / f"{asked.measure}.json").write_text(results + "\n", encoding="utf-8")
     text = README.read_text(encoding="utf-8")
-    wanted = TABLE.sub(lambda _: table(json.loads(RESULTS.read_text(encoding="utf-8"))), text)
+    wanted = TABLE.sub(lambda found: found[1] + found[2] + table(found[1]), text)
     if asked.check and wanted != text:
-        print("README.md: its table is out of date; run python benchmarks/readme.py", file=sys.stderr)
+        print("README.md: a table is out of date; run python benchmarks/readme.py", file=sys.stderr)
         return 1
     README.write_text(wanted, encoding="utf-8")
     return 0

@@ -28,13 +28,14 @@ QUICK = verify_module.PROFILES["quick"]
 @pytest.fixture(autouse=True)
 def few_examples(monkeypatch):
     """Let `quick` be quicker: what these tests look for shows soon."""
-    use(monkeypatch, examples=60)
+    use(monkeypatch, examples=60, crash_scenarios=4, random=50)
 
 
-def use(monkeypatch, *, examples):
+def use(monkeypatch, *, examples, **simulation):
     """Let `quick` try so many examples, the same however busy the machine is."""
     effort = replace(QUICK.effort, examples=examples, seconds_max=600.0)
-    monkeypatch.setitem(verify_module.PROFILES, "quick", replace(QUICK, effort=effort))
+    raced = replace(QUICK.simulation, **simulation, seconds_max=600.0)
+    monkeypatch.setitem(verify_module.PROFILES, "quick", replace(QUICK, effort=effort, simulation=raced))
 
 
 @pytest.mark.scenario("command-line/everything-holds")

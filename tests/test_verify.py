@@ -22,8 +22,17 @@ from ssq_verify.subject import load as load_subject
 from ssq_verify.verdict import EXIT_OK, EXIT_UNDECIDED, EXIT_VIOLATED, Finding, Verdict, exit_code
 from ssq_verify.verify import PROFILES, joined, verify
 
-NAIVE_DEFECTS = {"fencing", "bounded-retries", "single-claimer", "reclaim-on-expiry"}
+NAIVE_DEFECTS = {
+    "fencing",
+    "bounded-retries",
+    "single-claimer",
+    "reclaim-on-expiry",
+    "no-lost-job",
+    "progress",
+    "durable",
+}
 QUICK = PROFILES["quick"]
+RACED = replace(QUICK.simulation, crash_scenarios=4, random=50, seconds_max=600.0)
 SMALL = Effort(examples=40, steps=15, seconds_max=600)
 
 
@@ -39,7 +48,13 @@ def naive_report():
     out = Path(mkdtemp(prefix="ssq-test-"))
     seen = []
     report = verify(
-        load_subject("naive-file"), profile="quick", seed=0, only=None, out=out, progress=seen.append
+        load_subject("naive-file"),
+        profile="quick",
+        seed=0,
+        only=None,
+        out=out,
+        progress=seen.append,
+        processes=2,
     )
     return report, seen
 
@@ -62,8 +77,9 @@ def accusations(verdicts):
 
 @pytest.mark.scenario("verdicts/a-queue-with-real-defects")
 def test_the_naive_queue_is_found_out():
-    """At least the four defects that a sequential run can show are found, and the exit code is 1."""
+    """What workers in turns show is found, what races and losses of power show, and a job lost in two ways."""
     assert set(violated()) >= NAIVE_DEFECTS
+    assert len(violated()["no-lost-job"].also) == 1
     assert exit_code(naive_report()[0].verdicts) == EXIT_VIOLATED
 
 
@@ -139,7 +155,7 @@ def test_a_correct_queue_is_not_accused_whatever_the_seed(name):
 
 def test_only_the_asked_invariants_are_judged(tmp_path, monkeypatch):
     """With `only`, one verdict is given, and the rest is not shrunk either."""
-    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=SMALL, tries_max=100))
+    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=SMALL, simulation=RACED, tries_max=100))
     report = verify(
         load_subject("naive-file"), profile="quick", seed=None, only={"fencing"}, out=tmp_path / "out"
     )
@@ -152,12 +168,14 @@ def test_only_the_asked_invariants_are_judged(tmp_path, monkeypatch):
 @pytest.mark.scenario("verdicts/failing-examples-are-kept")
 def test_a_kept_failure_is_tried_first_until_it_is_fixed(tmp_path, monkeypatch):
     """It makes its invariant violated without being found anew, and is dropped when the queue is fixed."""
-    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=SMALL, tries_max=100))
+    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=SMALL, simulation=RACED, tries_max=100))
     source = tmp_path / "theirs.py"
     source.write_text("from ssq_verify.subjects.naive_file import open_queue\n")
     reference = f"{source}:open_queue"
     first = verify(load_subject(reference), profile="quick", seed=0, only={"fencing"}, out=tmp_path / "1")
-    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=replace(SMALL, examples=1)))
+    monkeypatch.setitem(
+        PROFILES, "quick", replace(QUICK, effort=replace(SMALL, examples=1), simulation=RACED)
+    )
     again = verify(load_subject(reference), profile="quick", seed=0, only={"fencing"}, out=tmp_path / "2")
     source.write_text("from ssq_verify.subjects.memory import open_queue\n")
     fixed = verify(load_subject(reference), profile="quick", seed=0, only={"fencing"}, out=tmp_path / "3")
@@ -173,7 +191,7 @@ def test_a_kept_failure_is_tried_first_until_it_is_fixed(tmp_path, monkeypatch):
 def test_a_run_that_is_cut_by_time_says_so(tmp_path, monkeypatch):
     """If the time runs out, fewer examples are judged, and the report counts those that were not run."""
     effort = Effort(examples=40, steps=15, seconds_max=-1.0)
-    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=effort, tries_max=10))
+    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=effort, simulation=RACED, tries_max=10))
     report = verify(load_subject("memory"), profile="quick", seed=0, only=None, out=tmp_path / "out")
 
     assert report.explored["examples cut by time"] == 40

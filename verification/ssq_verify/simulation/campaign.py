@@ -42,6 +42,8 @@ class Effort:
     """Up to so many preemptions, waits and faults, all schedules of the smallest race are tried."""
     crashed: bool
     """Whether all schedules of small races are also tried with one crash anywhere."""
+    crash_scenarios: int = 1_000
+    """In so many scenarios of the catalogue, all by default, a crash strikes at each point."""
     power_scenarios: int
     """In so many scenarios the power fails at each point."""
     confidence: float
@@ -132,13 +134,14 @@ def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> I
     """Yield the searches of an effort: those without a gap first, then what a seed decides."""
     race, pair = small(settings, workers=2, jobs=1), small(settings, workers=2, jobs=2)
     scenarios = tuple(scenario for _, scenario in offered(settings, found.terms))
-    for part in _parts(len(scenarios), PER_SWEEP):
-        yield Sweep(scope="one crash", scenarios=scenarios[part], faults=Faults(kills=1), fault="kill")
+    crashed = scenarios[: effort.crash_scenarios]
+    for part in _parts(len(crashed), PER_SWEEP):
+        yield Sweep(scope="one crash", scenarios=crashed[part], faults=Faults(kills=1), fault="kill")
     yield _all("2 workers x 1 job", race, effort.deviations)
     if effort.crashed:
         for scope, small_scope in (("2 workers x 1 job", race), ("2 workers x 2 jobs", pair)):
-            crashed = msgspec.structs.replace(small_scope, faults=Faults(kills=1))
-            yield _all(f"{scope}, one crash", crashed, 2)
+            with_a_crash = msgspec.structs.replace(small_scope, faults=Faults(kills=1))
+            yield _all(f"{scope}, one crash", with_a_crash, 2)
     yield from _storage(found, (pair, *scenarios[: effort.power_scenarios - 1]))
     if effort.confidence:
         yield from _by_priority(found, race, effort.confidence, seed)

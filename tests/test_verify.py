@@ -77,7 +77,7 @@ def accusations(verdicts):
 
 @pytest.mark.scenario("verdicts/a-queue-with-real-defects")
 def test_the_naive_queue_is_found_out():
-    """What workers in turns show is found, what races and losses of power show, and a job lost in two ways."""
+    """What turns, races and losses of power show is found, and a job lost in two ways."""
     assert set(violated()) >= NAIVE_DEFECTS
     assert len(violated()["no-lost-job"].also) == 1
     assert exit_code(naive_report()[0].verdicts) == EXIT_VIOLATED

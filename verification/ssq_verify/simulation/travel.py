@@ -39,7 +39,7 @@ def travelling() -> Iterator[None]:
     """Let each worker read its own clock, and everybody else the real one."""
     global _running  # noqa: PLW0603 - worlds within a world
     if _running == 0:
-        # A traveller reads its destination by this method, from time-machine 2.16 to 3.6 at least.
+        # A traveller reads its destination by this method, from time-machine 2.19 to 3.6 at least.
         _travel.start().time_ns = _now_ns  # type: ignore[method-assign]
     _running += 1
     try:

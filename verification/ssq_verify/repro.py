@@ -21,6 +21,7 @@ from ssq_verify.history import History
 from ssq_verify.judge import violations
 from ssq_verify.report.racing import REVERSED, WAITS, Raced, Stop
 from ssq_verify.scenario import Scenario
+from ssq_verify.simulation import causes
 from ssq_verify.simulation.nearby import nearby
 from ssq_verify.simulation.pool import pool
 from ssq_verify.simulation.run import Simulated, simulate
@@ -146,10 +147,20 @@ def repro(
 
 
 def smallest(
-    subject: Subject, scenario: Scenario, tape: tuple[int, ...], invariant: str, *, tries_max: int
+    subject: Subject,
+    scenario: Scenario,
+    tape: tuple[int, ...],
+    invariant: str,
+    *,
+    tries_max: int,
+    loses_unsynced: bool = False,
 ) -> tuple[Repro, History]:
-    """Return the repro, and the history, of the plainest run that breaks the invariant as this one does."""
-    shrunk = shrink_simulated(scenario, tape, subject, invariant, tries_max=tries_max)
+    """Return the repro, and the history, of the plainest run that breaks the invariant as this one does.
+
+    If that `loses_unsynced`, it is not made as plain as a crash, which loses nothing.
+    """
+    wanted = causes.loses_unsynced if loses_unsynced else lambda _run: True
+    shrunk = shrink_simulated(scenario, tape, subject, invariant, tries_max=tries_max, wanted=wanted)
     violation = _shortest(violations(shrunk.run.history, invariant))
     assert violation is not None
     history = shrunk.run.history

@@ -22,7 +22,8 @@ from ssq_verify.repro import Repro, repro, save, smallest
 from ssq_verify.scenario import SEED, Scenario
 from ssq_verify.shrink import shrink_scenario
 from ssq_verify.simulation import campaign
-from ssq_verify.simulation.exploring import Explored, Found
+from ssq_verify.simulation.causes import UNSYNCED, different
+from ssq_verify.simulation.exploring import Explored
 from ssq_verify.simulation.pool import Pool, pool
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Evidence, Finding, Verdict, Violation, together
@@ -239,16 +240,26 @@ class _Verification:
         self, workers: Pool, racing: Explored, *, known: Collection[str]
     ) -> list[tuple[Repro, History]]:
         """Return the plainest run of each cause that breaks what no workers in turns break."""
-        causes = [found for found in _causes(racing) if found.invariant not in known]
+        causes = different([found for found in racing.found if found.invariant not in known])
         tries_max = self.profile.tries_max
         begun = [
-            workers.begin(smallest, each.scenario, each.tape, each.invariant, tries_max=tries_max)
+            workers.begin(
+                smallest,
+                each.scenario,
+                each.tape,
+                each.invariant,
+                tries_max=tries_max,
+                loses_unsynced=UNSYNCED in each.cause.faults,
+            )
             for each in causes
         ]
-        shrunk = []
+        shrunk: list[tuple[Repro, History]] = []
         for number, (each, pending) in enumerate(zip(causes, begun, strict=True)):
             self.tell(_at(f"shrinking {each.invariant}", number, len(causes)))
-            shrunk.append(pending.result())
+            found, history = pending.result()
+            # What seemed to be two causes may come down to one.
+            if all((one.scenario, one.tape) != (found.scenario, found.tape) for one, _ in shrunk):
+                shrunk.append((found, history))
         return shrunk
 
     def _told(self, repros: Sequence[Repro]) -> dict[str, Verdict]:
@@ -284,14 +295,6 @@ class _Verification:
             violation=violation,
             repro=str(path),
         )
-
-
-def _causes(racing: Explored) -> list[Found]:
-    """Return what to shrink: of each invariant the plainest failure without a fault and the plainest with."""
-    causes: dict[tuple[str, bool], Found] = {}
-    for each in sorted(racing.found, key=lambda found: found.size):
-        causes.setdefault((each.invariant, bool(each.faults)), each)
-    return list(causes.values())
 
 
 def _verdicts(in_turns: Sequence[Evidence], racing: Explored) -> Iterator[Verdict]:

@@ -40,6 +40,8 @@ class Row:
     """Here the promise broke."""
     reaches: bool = False
     """It may be longer than its column is wide."""
+    short: str = ""
+    """The text with no more of an error than its type."""
 
 
 def story(
@@ -85,6 +87,13 @@ def drawn(told: Sequence[Row], *, width: int = WIDTH) -> list[Text]:
 
     What is told of a stop or a fault may reach into the columns to its right: nobody else is told of there.
     """
+    shortened_ones = [replace(each, text=each.short or each.text) for each in told]
+    in_columns = _drawn_in_columns(told, width) or _drawn_in_columns(shortened_ones, width)
+    return in_columns or _drawn_narrow(told, width)
+
+
+def _drawn_in_columns(told: Sequence[Row], width: int) -> list[Text] | None:
+    """Draw rows in columns, None if they are too wide for that."""
     workers = sorted({each.worker for each in told}, key=_column)
     columns = [_width(worker, [each for each in told if each.worker == worker]) for worker in workers]
     times = [seconds(each.time_ns) for each in told]
@@ -93,7 +102,7 @@ def drawn(told: Sequence[Row], *, width: int = WIDTH) -> list[Text]:
     reach = [starts[workers.index(each.worker)] + len(each.text) + GAP for each in told]
     mark_at = max([starts[-1], *(end for each, end in zip(told, reach, strict=True) if each.is_break)])
     if max([mark_at + len(MARK), *(end - GAP for end in reach)]) > width:
-        return _drawn_narrow(told, times, time_width, width)
+        return None
     heading = [Cell(text=""), *(Cell(text=worker, style="dim") for worker in workers)]
     lines = [row(heading, (time_width, *columns))]
     for each, time in zip(told, times, strict=True):
@@ -241,15 +250,18 @@ def _row(moment: _Moment, start_ns: int, witness: set[int], violation: Violation
         time_ns=moment.time_ns - start_ns,
         worker=printable(moment.what.worker),
         text=printable(_text(moment, start_ns, violation)),
+        short=printable(_text(moment, start_ns, violation, error_length=0)),
         is_witness=bool(moment.indexes & witness) or moment.is_turn,
         reaches=moment.is_turn,
     )
 
 
-def _text(moment: _Moment, start_ns: int, violation: Violation) -> str:
+def _text(moment: _Moment, start_ns: int, violation: Violation, *, error_length: int = 48) -> str:
     what, shows_payload = moment.what, violation.invariant == "integrity"
     if isinstance(what, Operation):
-        text = ("…" if moment.goes_on else "") + operation_text(what, shows_payload=shows_payload)
+        text = ("…" if moment.goes_on else "") + operation_text(
+            what, shows_payload=shows_payload, error_length=error_length
+        )
         took = moment.time_ns - what.inv_ns
         return f"{text} (called at {seconds(what.inv_ns - start_ns)})" if took >= SETTLED_NS else text
     told = stopped(what) if isinstance(what, Stop) else struck(what) or event_text(what)
@@ -259,7 +271,7 @@ def _text(moment: _Moment, start_ns: int, violation: Violation) -> str:
     return f"{called}… {told}"
 
 
-def operation_text(operation: Operation, *, shows_payload: bool = False) -> str:
+def operation_text(operation: Operation, *, shows_payload: bool = False, error_length: int = 48) -> str:
     """Return what an operation did and what it answered: `claim → j1 #2 as c2`, `ack c1 → LeaseLost`."""
     called = " ".join((operation.f, *_named(operation, shows_payload=shows_payload)))
     match operation.outcome:
@@ -268,7 +280,12 @@ def operation_text(operation: Operation, *, shows_payload: bool = False) -> str:
         case EventType.FAIL:
             return f"{called} → {shortened(operation.error or 'refused', length=32)}"
         case _:
-            return f"{called} → {shortened(operation.error or 'no answer', length=48)}"
+            error = operation.error or "no answer"
+            return f"{called} → {shortened(error, length=error_length) if error_length else _type(error)}"
+
+
+def _type(error: str) -> str:
+    return error.partition(":")[0]
 
 
 def event_text(event: Event) -> str:
@@ -324,7 +341,9 @@ def _clock(offset_seconds: float) -> str:
     return f"clock is {abs(offset_seconds):g} s {'ahead' if offset_seconds > 0 else 'behind'}"
 
 
-def _drawn_narrow(told: Sequence[Row], times: Sequence[str], time_width: int, width: int) -> list[Text]:
+def _drawn_narrow(told: Sequence[Row], width: int) -> list[Text]:
+    times = [seconds(each.time_ns) for each in told]
+    time_width = max((len(time) for time in times), default=0)
     name_width = max((len(each.worker) for each in told), default=0)
     text_width = width - time_width - name_width - len(MARK) - 3 * GAP
     widths = (time_width, name_width, text_width, len(MARK))

@@ -192,13 +192,13 @@ def _parts(count: int, size: int) -> Iterator[slice]:
 def summed(parts: Sequence[Explored]) -> Explored:
     """Put what all searches came to together; of the same kind of failure the plainest is kept."""
     tally: Counter[str] = Counter()
-    found: dict[tuple[str, tuple[str, ...]], Found] = {}
+    found: dict[tuple[object, ...], Found] = {}
     for part in parts:
         tally.update(part.tally)
         for each in part.found:
-            known = found.setdefault((each.invariant, each.faults), each)
+            known = found.setdefault((each.invariant, each.cause), each)
             if each.size < known.size:
-                found[each.invariant, each.faults] = each
+                found[each.invariant, each.cause] = each
     judged = [part.evidence for part in parts if part.evidence]
     return Explored(
         evidence=tuple(together(each) for each in zip(*judged, strict=True)),

@@ -14,11 +14,11 @@ from ssq_verify.history import History, joined
 from ssq_verify.judge import evidence, violations
 from ssq_verify.scenario import Scenario
 from ssq_verify.sightings import sightings
+from ssq_verify.simulation.causes import Cause, cause_of, kinds_of
 from ssq_verify.simulation.covered import Covered
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.run import Simulated, simulate
 from ssq_verify.simulation.tape import Redundant, Strategy
-from ssq_verify.simulation.world import KILL, PAUSE, POWER_LOSS
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Evidence, together
 
@@ -32,8 +32,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     invariant: str
     scenario: Scenario
     tape: tuple[int, ...]
-    faults: tuple[str, ...]
-    """The kinds that struck, sorted."""
+    cause: Cause
     size: tuple[int, ...]
     """How far it is from plain: faults, deviations, steps, cells."""
 
@@ -81,12 +80,6 @@ def explore(
     return collector.explored(search.covered(), is_complete=True)
 
 
-def kinds_of(fault: str) -> str:
-    """Return what faults of this kind are called: `kills`, `power losses`, `pauses`, `I/O errors`."""
-    known = {KILL: "kills", POWER_LOSS: "power losses"}
-    return "pauses" if fault.startswith(PAUSE) else known.get(fault, "I/O errors")
-
-
 class Collector:
     """Judges runs batch by batch, each history once."""
 
@@ -95,7 +88,7 @@ class Collector:
         self._seen: set[int] = set()
         self._batch: list[tuple[Scenario, Simulated]] = []
         self._evidence: list[tuple[Evidence, ...]] = []
-        self._found: dict[tuple[str, tuple[str, ...]], Found] = {}
+        self._found: dict[tuple[str, Cause], Found] = {}
         self._tally: Counter[str] = Counter()
 
     def add(self, scenario: Scenario, run: Simulated) -> None:
@@ -139,10 +132,10 @@ class Collector:
         """Keep the plainest run of each kind of failure."""
         for number in sorted({violation.run for violation in violations(history, invariant)}):
             scenario, run = self._batch[number]
-            kinds = tuple(sorted({kinds_of(struck.fault) for struck in run.faults}))
+            cause = cause_of(run)
             size = (len(run.faults), len(run.deviations), len(scenario.steps), len(run.tape))
-            known = self._found.get((invariant, kinds))
+            known = self._found.get((invariant, cause))
             if known is None or size < known.size:
-                self._found[invariant, kinds] = Found(
-                    invariant=invariant, scenario=scenario, tape=run.tape, faults=kinds, size=size
+                self._found[invariant, cause] = Found(
+                    invariant=invariant, scenario=scenario, tape=run.tape, cause=cause, size=size
                 )

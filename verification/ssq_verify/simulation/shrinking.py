@@ -5,7 +5,7 @@ that the rest still fits. Where nothing smaller fails that way, a step or a work
 schedules of what is left are searched anew, with no more deviations than there are now.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations, islice
@@ -18,6 +18,7 @@ from ssq_verify.history import History, joined
 from ssq_verify.judge import violations
 from ssq_verify.scenario import NO_FAULTS, Faults, Scenario
 from ssq_verify.shrink import BATCH, claims_renumbered, merged, simpler_steps, swapped
+from ssq_verify.simulation.causes import loses_unsynced
 from ssq_verify.simulation.point import CALL, RETURN, NotSimulatable
 from ssq_verify.simulation.run import Simulated, simulate
 from ssq_verify.simulation.strategies import Exhaustive
@@ -57,13 +58,20 @@ class Shrunk:
 
 
 def shrink_simulated(
-    scenario: Scenario, tape: Sequence[int], subject: Subject, invariant: str, *, tries_max: int
+    scenario: Scenario,
+    tape: Sequence[int],
+    subject: Subject,
+    invariant: str,
+    *,
+    tries_max: int,
+    wanted: Callable[[Simulated], bool] = lambda _run: True,
 ) -> Shrunk:
     """Return the plainest run that still breaks the invariant, a local minimum unless the tries ran out.
 
+    Only runs that are `wanted` are taken: those that fail for the same reason.
     Raises `ValueError` if the tape does not break it.
     """
-    search = _Search(subject, invariant, tries_max)
+    search = _Search(subject, invariant, tries_max, wanted)
     found = search.first(iter([(scenario, Replay(tape))]))
     if found is None:
         raise ValueError(f"this tape does not break {invariant}")
@@ -84,6 +92,8 @@ def _made_readable(found: Shrunk, search: "_Search") -> Shrunk:
     search.tries_max += 1 + POINTS_MAX * len(found.run.deviations)
     found = search.first(iter([(renamed, Replay(found.run.tape))])) or found
     for number, stop in enumerate(found.run.deviations):
+        if stop.chosen == POWER_LOSS and loses_unsynced(found.run):
+            continue
         same = [
             each
             for each in search.failing((found.scenario, Replay(tape)) for tape in _later(found, number))
@@ -122,8 +132,11 @@ def _is_at_effect(run: Simulated, stop: Deviation) -> bool:
 class _Search:
     """Tries candidates in batches: a judgement of one costs nearly what one of many does."""
 
-    def __init__(self, subject: Subject, invariant: str, tries_max: int) -> None:
+    def __init__(
+        self, subject: Subject, invariant: str, tries_max: int, wanted: Callable[[Simulated], bool]
+    ) -> None:
         self._subject = subject
+        self._wanted = wanted
         self._invariant = invariant
         self.tries = 0
         self.tries_max = tries_max
@@ -162,7 +175,7 @@ class _Search:
                 self._tried.add(_key(scenario, strategy))
             run = self._simulated(scenario, strategy)
             # What was seen to hold need not be judged again.
-            if run is not None and run.history not in self._held:
+            if run is not None and run.history not in self._held and self._wanted(run):
                 yield scenario, strategy, run
 
     def _simulated(self, scenario: Scenario, strategy: Strategy) -> Simulated | None:
@@ -185,6 +198,7 @@ def _smaller(found: Shrunk) -> Candidates:
         _fewer_deviations(now),
         _plainer_deviations(now),
         _between_operations(found),
+        _sooner_losses(found),
         _plainer_steps(now),
     ):
         for candidate in ways:
@@ -260,6 +274,17 @@ def _between_operations(found: Shrunk) -> Iterator[Candidate]:
                 and not now.cells[passed.cell - 1]
             ):
                 yield _with(now, {passed.cell - 1: now.cells[stop.cell], stop.cell: 0})
+
+
+def _sooner_losses(found: Shrunk) -> Iterator[Candidate]:
+    """Lose what was not synced sooner: it is lost at any later time, too."""
+    if not loses_unsynced(found.run):
+        return
+    place = next(each.cell for each in found.run.deviations if each.chosen == POWER_LOSS)
+    earlier = max((each.cell for each in found.run.deviations if each.cell < place), default=-1)
+    cells, owners = found.run.tape, found.run.owners
+    for sooner in range(earlier + 1, place):
+        yield Candidate(found.scenario, cells[:sooner] + cells[place:], owners[:sooner] + owners[place:])
 
 
 def _deviations(now: Candidate) -> list[int]:

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks/results"
 SIZES = (10_000, 100_000, 1_000_000)
+LIMIT_SECONDS = 20
+"""For one search of the comparison."""
 TABLE = re.compile(
     r"(?<=<!-- table: )(\w+)( \(benchmarks/readme\.py\) -->\n).*?(?=<!-- end -->)", flags=re.DOTALL
 )
@@ -35,6 +37,11 @@ def judged() -> list[Results]:
 def simulated() -> list[Results]:
     """Run the benchmark of the simulation."""
     return _output("simulation")["runs"]
+
+
+def compared() -> list[Results]:
+    """Run the comparison with other ways of testing."""
+    return _output("comparison", "--limit", f"{LIMIT_SECONDS}")["runs"]
 
 
 def _output(script: str, *options: str) -> Any:
@@ -72,8 +79,34 @@ def simulation_table(results: Results) -> Iterator[str]:
         yield _row(run["subject"], *(f"{run[part]:,}" for part in parts), f"{run['times_direct']:.1f} times")
 
 
-MEASURES: dict[str, Callable[[], list[Results]]] = {"judge": judged, "simulation": simulated}
-TABLES = {"judge": judge_table, "simulation": simulation_table}
+def comparison_table(results: Results) -> Iterator[str]:
+    """Yield the lines of what each way of testing found, and when."""
+    yield from _where(results)
+    limit = f"{results['runs'][0]['limit_seconds']:.0f} s"
+    yield f"Median time to the first failure, of five seeds with {limit} each, and how many found it."
+    yield ""
+    bugs = list(results["runs"][0]["bugs"])
+    yield _row("way", *bugs)
+    yield _row(":---", *["---:"] * len(bugs))
+    for run in results["runs"]:
+        yield _row(run["way"], *(_found(run["bugs"][bug]) for bug in bugs))
+
+
+def _found(result: Results) -> str:
+    if result["complete"]:
+        return f"search complete, not found ({result['seconds']:.2f} s)"
+    if result["found"] == 0:
+        return "not found"
+    of = f"{result['found']} of {result['of']}"
+    return f"{result['seconds']:.2f} s ({of})" if 2 * result["found"] > result["of"] else of
+
+
+MEASURES: dict[str, Callable[[], list[Results]]] = {
+    "judge": judged,
+    "simulation": simulated,
+    "comparison": compared,
+}
+TABLES = {"judge": judge_table, "simulation": simulation_table, "comparison": comparison_table}
 
 
 def measured(name: str) -> Results:

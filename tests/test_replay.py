@@ -74,6 +74,12 @@ def test_a_repro_is_read_back_as_it_was_saved(tmp_path):
     assert path.read_text().startswith('{\n  "ssq_repro": 2,\n')
 
 
+def edited(**fields):
+    """Return a repro's file after somebody edited it."""
+    document = json.loads(msgspec.json.encode(found("naive-file")))
+    return json.dumps(document | fields).encode()
+
+
 @pytest.mark.scenario("verdicts/a-repro-of-another-version")
 @pytest.mark.parametrize(
     ("content", "said"),
@@ -83,6 +89,9 @@ def test_a_repro_is_read_back_as_it_was_saved(tmp_path):
         (b"{}", "not a repro"),
         (b"\xff\xfe", "not a repro"),
         (b"", "not a repro"),
+        (edited(tape=[0, -1]), "damaged repro"),
+        (edited(invariant="politeness"), r"no such invariant \(politeness\)"),
+        (edited(scenario={"steps": [{"do": "enqueue"}]}), r"step 0 \(enqueue\) names no job"),
     ],
 )
 def test_what_is_no_repro_of_this_version_is_refused(tmp_path, content, said):

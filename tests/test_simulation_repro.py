@@ -19,7 +19,7 @@ from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.shrinking import shrink_simulated
 from ssq_verify.simulation.strategies import Exhaustive, StrikeAt
 from ssq_verify.simulation.tape import Replay
-from ssq_verify.subject import load
+from ssq_verify.subject import SubjectFailed, load
 
 NAIVE = "from ssq_verify.subjects.naive_file import open_queue\n"
 RACE = campaign.small(SETTINGS, workers=2, jobs=2, faults=Faults(kills=1))
@@ -190,6 +190,18 @@ class TestWhenTheCodeHasChanged:
         outcome = replay(repro)
 
         assert (outcome.result, outcome.tried) == (Result.DIVERGED, 5)
+
+    @pytest.mark.parametrize("processes", [0, 1])
+    def test_a_queue_that_can_not_be_simulated_any_more_is_named(self, found, processes):
+        """It says what the queue does now, and where, in one line."""
+        repro, source = found
+        source.write_text(
+            "import threading\ndef open_queue(workdir, policy):\n    threading.Thread(target=int).start()\n"
+        )
+
+        with pytest.raises(SubjectFailed, match=r"a thread at .*theirs.py:3 can not be simulated") as failed:
+            replay(repro, processes=processes)
+        assert "\n" not in str(failed.value)
 
 
 def test_a_tape_that_fails_no_more_is_refused():

@@ -269,11 +269,12 @@ def _replayed_story(verdict: Verdict) -> list[Text]:
 
 def _result(outcome: "Replayed") -> Text:
     """Say in a line what a replay came to."""
-    changed = f"the code changed, and {outcome.tried:,} schedules near the recorded one"
+    schedules = f"{outcome.tried:,} schedules" if outcome.tried != 1 else "1 schedule"
+    changed = f"the code changed, and {schedules} near the recorded one"
     more = {
         "still fails nearby": "; the code changed, and a schedule near the recorded one fails now",
-        "fixed": f"; {changed}, all there are, hold" if outcome.tried else "",
-        "diverged": f"; {changed} hold, but there are more: run ssq verify",
+        "fixed": f"; {changed} were tried: no other fails" if outcome.tried else "",
+        "diverged": f"; {changed} were tried: none fails, but there are more: run ssq verify",
     }
     result = outcome.result.value
     line = f"{result.removesuffix(' nearby')}: {outcome.repro.invariant}{more.get(result, '')}"

@@ -12,27 +12,32 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from ssq_verify import subject as subject_module
 from ssq_verify.execution import execute, scratch
 from ssq_verify.history import History
-from ssq_verify.judge import violations
+from ssq_verify.judge import IDS, violations
 from ssq_verify.report.racing import REVERSED, WAITS, Raced, Stop
-from ssq_verify.scenario import Scenario
+from ssq_verify.scenario import Scenario, StepKind
 from ssq_verify.simulation import causes
 from ssq_verify.simulation.nearby import nearby
+from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import pool
 from ssq_verify.simulation.run import Simulated, simulate
 from ssq_verify.simulation.shrinking import shrink_simulated
 from ssq_verify.simulation.strategies import RUN, TIME
 from ssq_verify.simulation.tape import Deviation, Replay
 from ssq_verify.simulation.world import KILL, PAUSE, POWER_LOSS
-from ssq_verify.subject import Subject
+from ssq_verify.subject import Subject, SubjectFailed
 from ssq_verify.verdict import Violation
 
 REPRO_VERSION = 2
+
+
+Cell = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +57,7 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     """What happened, in plain words."""
     scenario: Scenario
-    tape: tuple[int, ...] | None = None
+    tape: tuple[Cell, ...] | None = None
     """The schedule, if workers raced."""
     taken: tuple[Deviation, ...] = ()
     """The schedule in words: where it was not the plainest."""
@@ -192,15 +197,21 @@ def load(path: Path) -> Repro:
             f"{path}: repro version {found}, this ssq replays {REPRO_VERSION}; use the ssq that wrote it"
         )
     try:
-        return msgspec.json.decode(content, type=Repro)
+        loaded = msgspec.json.decode(content, type=Repro)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRepro(f"{path}: damaged repro ({error}); run `ssq verify` again") from None
+    if loaded.invariant not in IDS:
+        raise InvalidRepro(f"{path}: no such invariant ({loaded.invariant}); `ssq explain` lists them")
+    for place, step in enumerate(loaded.scenario.steps):
+        if step.do in {StepKind.ENQUEUE, StepKind.REQUEUE} and step.job is None:
+            raise InvalidRepro(f"{path}: step {place} ({step.do}) names no job; give it one")
+    return loaded
 
 
 def replay(repro: Repro, *, processes: int = 0) -> Replayed:
     """Run a repro again on its subject as it is now; a simulated one in another process, or here with none.
 
-    Raises `UnknownSubject`, `SubjectFailed`, `NotSimulatable`.
+    Raises `UnknownSubject`, `SubjectFailed`.
     """
     subject = subject_module.load(repro.subject)
     if repro.tape is None:
@@ -216,7 +227,14 @@ def _in_turns(subject: Subject, repro: Repro) -> Replayed:
 
 
 def raced(subject: Subject, repro: Repro) -> Replayed:
-    """Replay a simulated run, and if its schedule no longer fits, search near it."""
+    """Replay a simulated run, and if its schedule no longer fits, search near it. Raises `SubjectFailed`."""
+    try:
+        return _raced(subject, repro)
+    except NotSimulatable as limit:
+        raise SubjectFailed(f"{subject.reference}: {limit}") from None
+
+
+def _raced(subject: Subject, repro: Repro) -> Replayed:
     assert repro.tape is not None
     with scratch() as workdir:
         run = simulate(repro.scenario, subject, Replay(repro.tape), workdir)

@@ -6,11 +6,13 @@ the running worker, the other workers that could run, the passing of time, the f
 
 # ruff: noqa: S311 - schedules are drawn from a seed, not from secrets
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 
-RUN = "run "
-TIME = "let time pass"
+from ssq_verify.simulation.exhaustive import Exhaustive
+from ssq_verify.simulation.options import RUN, TIME
+
+__all__ = ["RUN", "TIME", "AtRandom", "ByPriority", "Exhaustive", "StrikeAt"]
 
 
 class AtRandom:
@@ -89,45 +91,3 @@ class StrikeAt:
             return 0
         self.has_struck = True
         return options.index(self._fault)
-
-
-class Exhaustive:
-    """Enumerates all tapes, depth first, with at most so many answers that are not the plainest.
-
-    Each preemption, each wait and each fault costs one (Musuvathi, Qadeer: Iterative context bounding,
-    PLDI 2007); a switch when the running worker can't go on is free.
-    """
-
-    def __init__(self, *, deviations_max: int) -> None:
-        self._deviations_max = deviations_max
-        self._prefix: list[int] = []
-        self._widths: list[int] = []
-        self._position = 0
-
-    def runs(self) -> Iterator["Exhaustive"]:
-        """Yield itself once for each schedule; run one to its end before asking for the next."""
-        while True:
-            self._position = 0
-            yield self
-            if not self._advance():
-                return
-
-    def choose(self, _kind: str, options: Sequence[str]) -> int:
-        """Return the next answer of the present schedule."""
-        if self._position == len(self._prefix):
-            self._prefix.append(0)
-            self._widths.append(len(options))
-        answer = self._prefix[self._position]
-        self._position += 1
-        return answer
-
-    def _advance(self) -> bool:
-        del self._prefix[self._position :], self._widths[self._position :]
-        while self._prefix:
-            spent = sum(answer > 0 for answer in self._prefix[:-1])
-            if self._prefix[-1] + 1 < self._widths[-1] and spent < self._deviations_max:
-                self._prefix[-1] += 1
-                return True
-            self._prefix.pop()
-            self._widths.pop()
-        return False

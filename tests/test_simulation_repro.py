@@ -95,6 +95,8 @@ def test_a_raced_failure_replays_in_other_processes(number):
 
     outcomes = [replay(found, processes=1) for _ in range(3)]
 
+    assert any("stops before write" in step or "is killed before rename" in step for step in found.steps)
+
     assert {outcome.result for outcome in outcomes} == {Result.STILL_FAILS}
     assert all(outcome.is_same_history for outcome in outcomes)
 
@@ -179,6 +181,7 @@ class TestWhenTheCodeHasChanged:
         outcome = replay(repro)
 
         assert outcome.result is Result.NEARBY
+        assert outcome.passing is not None
         assert replay(outcome.repro).result is Result.STILL_FAILS
 
     @pytest.mark.scenario("simulation/a-race-that-is-out-of-reach")

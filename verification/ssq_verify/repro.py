@@ -21,6 +21,7 @@ from ssq_verify.execution import execute, scratch
 from ssq_verify.history import History
 from ssq_verify.judge import IDS, violations
 from ssq_verify.report.racing import REVERSED, WAITS, Raced, Stop
+from ssq_verify.report.story import rows
 from ssq_verify.scenario import Scenario, StepKind
 from ssq_verify.simulation import causes
 from ssq_verify.simulation.nearby import nearby
@@ -61,6 +62,8 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True):
     """The schedule, if workers raced."""
     taken: tuple[Deviation, ...] = ()
     """The schedule in words: where it was not the plainest."""
+    steps: tuple[str, ...] = ()
+    """What happened, in order, for who reads the file; a replay does not need it."""
     digest: str
     """Of the history that it gave: see `digest`."""
     versions: Versions
@@ -98,27 +101,7 @@ class Replayed:
     @property
     def raced(self) -> Raced | None:
         """What the story of a simulated run needs besides the history."""
-        if self.run is None:
-            return None
-        taken = self.run.deviations
-        kept = [each.chosen for each in taken if each.kind not in {"next", "order"}]
-        turns = [each.chosen for each in taken if each.kind == "next"]
-        stops = tuple(stop for each in taken if (stop := self._stop(self.run, each)) is not None)
-        last = _noun(turns[-1]) if turns else ""
-        return Raced(stops=stops, survives="; ".join(kept), passing=self.passing, last=last)
-
-    @staticmethod
-    def _stop(run: Simulated, taken: Deviation) -> Stop | None:
-        """Return what is told of a deviation that left no event of its own."""
-        if taken.kind == "order":
-            listed = next((each for each in run.trace if each.cell == taken.cell), None)
-            if listed is None:
-                return None
-            at = f"{listed.point.call} {listed.point.detail}"
-            return Stop(listed.event, listed.worker, at, REVERSED)
-        if taken.chosen.startswith(RUN):
-            return Stop(taken.event, taken.worker, taken.at)
-        return Stop(taken.event, taken.worker, taken.at, WAITS) if taken.chosen == TIME else None
+        return None if self.run is None else _raced_as(self.run, self.passing)
 
     @property
     def still_fails(self) -> bool:
@@ -139,13 +122,21 @@ def repro(
     run: Simulated | None = None,
 ) -> Repro:
     """Return the repro of a violation that the scenario's history shows; of a simulated run, give the run."""
+    return _described(subject.reference, scenario, violation, history, run)
+
+
+def _described(
+    reference: str, scenario: Scenario, violation: Violation, history: History, run: Simulated | None
+) -> Repro:
+    raced = None if run is None else _raced_as(run)
     return Repro(
-        subject=subject.reference,
+        subject=reference,
         invariant=violation.invariant,
         sentence=violation.sentence,
         scenario=scenario,
         tape=None if run is None else run.tape,
         taken=() if run is None else run.deviations,
+        steps=tuple(f"{row.worker}: {row.text}" for row in rows(history, violation, raced=raced)),
         digest=digest(history),
         versions=Versions(ssq=version("ssq"), python=platform.python_version()),
     )
@@ -247,7 +238,8 @@ def _raced(subject: Subject, repro: Repro) -> Replayed:
     if near.run is None:
         limit = Result.FIXED if near.is_complete else Result.DIVERGED
         return _replayed(repro, run.history, run, limit, tried=near.tried)
-    return _replayed(repro, near.run.history, near.run, Result.FIXED, tried=near.tried)
+    moved = _replayed(repro, near.run.history, near.run, Result.FIXED, tried=near.tried)
+    return dataclasses.replace(moved, passing=_without_last_deviation(subject, repro, near.run))
 
 
 def _without_last_deviation(subject: Subject, repro: Repro, run: Simulated) -> History | None:
@@ -263,15 +255,15 @@ def _without_last_deviation(subject: Subject, repro: Repro, run: Simulated) -> H
 def _replayed(
     repro: Repro, history: History, run: Simulated | None, otherwise: Result, *, tried: int = 0
 ) -> Replayed:
-    found = violations(history, repro.invariant)
+    violation = _shortest(violations(history, repro.invariant))
     fails = Result.NEARBY if tried else Result.STILL_FAILS
     now = repro
-    if found and tried and run is not None:
-        now = msgspec.structs.replace(repro, tape=run.tape, taken=run.deviations, digest=digest(history))
+    if violation is not None and tried and run is not None:
+        now = _described(repro.subject, repro.scenario, violation, history, run)
     return Replayed(
-        result=fails if found else otherwise,
+        result=otherwise if violation is None else fails,
         history=history,
-        violation=_shortest(found),
+        violation=violation,
         is_same_history=digest(history) == repro.digest,
         run=run,
         repro=now,
@@ -281,6 +273,28 @@ def _replayed(
 
 def _shortest(found: Sequence[Violation]) -> Violation | None:
     return min(found, key=lambda violation: len(violation.witness), default=None)
+
+
+def _raced_as(run: Simulated, passing: History | None = None) -> Raced:
+    taken = run.deviations
+    kept = [each.chosen for each in taken if each.kind not in {"next", "order"}]
+    turns = [each.chosen for each in taken if each.kind == "next"]
+    stops = tuple(stop for each in taken if (stop := _stop(run, each)) is not None)
+    last = _noun(turns[-1]) if turns else ""
+    return Raced(stops=stops, survives="; ".join(kept), passing=passing, last=last)
+
+
+def _stop(run: Simulated, taken: Deviation) -> Stop | None:
+    """Return what is told of a deviation that left no event of its own."""
+    if taken.kind == "order":
+        listed = next((each for each in run.trace if each.cell == taken.cell), None)
+        if listed is None:
+            return None
+        at = f"{listed.point.call} {listed.point.detail}"
+        return Stop(listed.event, listed.worker, at, REVERSED)
+    if taken.chosen.startswith(RUN):
+        return Stop(taken.event, taken.worker, taken.at)
+    return Stop(taken.event, taken.worker, taken.at, WAITS) if taken.chosen == TIME else None
 
 
 def _noun(chosen: str) -> str:

@@ -84,3 +84,28 @@ def test_a_scenario_is_told_in_its_plainest_words():
         Step(do=StepKind.ADVANCE, seconds=61.0),
         Step(do=StepKind.ACK, claim="claim1"),
     )
+
+
+@pytest.mark.parametrize("strange", [{"rate": 1.01}, {"zone": "Europe/Berlin"}])
+def test_a_clock_that_need_not_be_strange_is_plain(strange):
+    """Its rate and its time zone go where the failure does not need them."""
+    clock = Step(do=StepKind.CLOCK, seconds=2.0, **strange)
+    failing = failing_if(lambda scenario: any(step.seconds == 2.0 for step in scenario.steps))
+
+    shrunk = shrink_scenario(Scenario(settings=Settings(), steps=(clock,)), failing)
+
+    assert shrunk.steps == (Step(do=StepKind.CLOCK, seconds=2.0),)
+
+
+def test_who_prepares_a_race_keeps_its_name():
+    """The other workers are numbered from w1, and `setup` is no number."""
+    steps = (Step(do=StepKind.ENQUEUE, worker="setup", job="j1"), Step(do=StepKind.CLAIM, worker="w3"))
+    failing = failing_if(
+        lambda scenario: (
+            len({step.worker for step in scenario.steps}) == 2 and scenario.steps[0].worker == "setup"
+        )
+    )
+
+    shrunk = shrink_scenario(Scenario(settings=Settings(), steps=steps), failing)
+
+    assert [step.worker for step in shrunk.steps] == ["setup", "w1"]

@@ -19,10 +19,10 @@ from bugs import FOUND, LEASE_SECONDS, MEMORY, NOT_FOUND, Bug, left_in, report
 
 from ssq_verify.subjects.naive_file import NaiveFileQueue
 
-JOBS = {Bug.KILLED: 1_000, Bug.HALF_WRITTEN: 300, Bug.SUPERSEDED: 20}
+JOBS = {Bug.KILLED: 300, Bug.HALF_WRITTEN: 300, Bug.SUPERSEDED: 20}
 """In the last few, for an expired job gets its turn when no other waits."""
 ROUND_SECONDS = 1.0
-KILL_SECONDS_MAX = 0.3
+KILL_SECONDS_MAX = 0.1
 SHORT_SECONDS = 0.02
 
 

@@ -11,7 +11,8 @@ import msgspec
 from ssq_verify.execution import scratch
 from ssq_verify.history import Terms
 from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
-from ssq_verify.simulation.covered import counted, merged
+from ssq_verify.simulation.covered import merged
+from ssq_verify.simulation.exhaustive import Bounds
 from ssq_verify.simulation.exploring import Explored, Found, Search, explore
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pending, Pool
@@ -30,6 +31,8 @@ PER_SWEEP = 6
 """Scenarios in one sweep."""
 DISKS: tuple[Literal["ordered", "posix"], ...] = ("ordered", "posix")
 DEPTH = 3
+CRASHED_PREEMPTIONS = 2
+"""In the searches of all schedules that have crashes, waits or reversed listings, too."""
 CHUNK = 500
 """Random schedules in one task."""
 
@@ -38,10 +41,10 @@ CHUNK = 500
 class Effort:
     """How much of each search."""
 
-    deviations: int
-    """Up to so many preemptions, waits and faults, all schedules of the smallest race are tried."""
+    preemptions: int | None
+    """Up to so many preemptions, or any number, all schedules of the smallest race are tried."""
     crashed: bool
-    """Whether all schedules of small races are also tried with one crash anywhere."""
+    """Whether all schedules of small races are also tried with one crash anywhere, and out of order."""
     crash_scenarios: int = 1_000
     """In so many scenarios of the catalogue, all by default, a crash strikes at each point."""
     power_scenarios: int
@@ -137,11 +140,13 @@ def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> I
     crashed = scenarios[: effort.crash_scenarios]
     for part in _parts(len(crashed), PER_SWEEP):
         yield Sweep(scope="one crash", scenarios=crashed[part], faults=Faults(kills=1), fault="kill")
-    yield _all("2 workers x 1 job", race, effort.deviations)
+    yield All(scenario=race, bounds=Bounds(preemptions=effort.preemptions))
     if effort.crashed:
-        for scope, small_scope in (("2 workers x 1 job", race), ("2 workers x 2 jobs", pair)):
-            with_a_crash = msgspec.structs.replace(small_scope, faults=Faults(kills=1))
-            yield _all(f"{scope}, one crash", with_a_crash, 2)
+        for scope in (race, pair):
+            with_a_crash = msgspec.structs.replace(scope, faults=Faults(kills=1))
+            yield All(scenario=with_a_crash, bounds=Bounds(preemptions=CRASHED_PREEMPTIONS))
+        out_of_order = Bounds(preemptions=CRASHED_PREEMPTIONS, waits=1, orders=1)
+        yield All(scenario=race, bounds=out_of_order)
     yield from _storage(found, (pair, *scenarios[: effort.power_scenarios - 1]))
     if effort.confidence:
         yield from _by_priority(found, race, effort.confidence, seed)
@@ -157,11 +162,6 @@ def by_chance(
         yield Composed(
             scope="programs at random", settings=settings, terms=found.terms, seeds=seeds[part], size=size
         )
-
-
-def _all(scope: str, scenario: Scenario, deviations_max: int) -> Search:
-    stated = f"{scope}, up to {counted(deviations_max, 'deviation')}"
-    return All(scope=stated, scenario=scenario, deviations_max=deviations_max)
 
 
 def _storage(found: Probe, scenarios: tuple[Scenario, ...]) -> Iterator[Search]:

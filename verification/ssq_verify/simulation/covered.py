@@ -12,7 +12,13 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
     """`one crash`, `2 workers x 1 job, up to 2 preemptions`."""
     schedules: int = 0
     redundant: int = 0
-    """Schedules that were left out, as they show nothing that others do not."""
+    """Runs that were abandoned, as others show what was left of them; each stands for many schedules."""
+    crash_points: int = 0
+    """Where a crash struck in some of all schedules: whose how manieth point in which step."""
+    clocks: int = 0
+    """That are set, each in its own way."""
+    deepest: int = 0
+    """The choices of the longest schedule."""
     points: int = 0
     """At which a fault struck in turn; 0 if all schedules were the aim."""
     scenarios: int = 1
@@ -23,7 +29,11 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
         """Return the line that is shown."""
         tried = counted(self.schedules, "schedule")
         if self.redundant:
-            tried += f", {self.redundant:,} others redundant"
+            tried += f" ({self.redundant:,} redundant)"
+        if self.crash_points:
+            tried += f", {counted(self.crash_points, 'crash point')}"
+        if self.clocks:
+            tried += f", {counted(self.clocks, 'clock setting')}"
         if self.points:
             tried = f"at each of {counted(self.points, 'point')} of {counted(self.scenarios, 'scenario')}"
         return f"{self.scope}: {tried}, {'complete' if self.is_complete else 'cut by time'}"
@@ -48,6 +58,9 @@ def _both(one: Covered, other: Covered) -> Covered:
         scope=one.scope,
         schedules=one.schedules + other.schedules,
         redundant=one.redundant + other.redundant,
+        crash_points=one.crash_points + other.crash_points,
+        clocks=one.clocks + other.clocks,
+        deepest=max(one.deepest, other.deepest),
         points=one.points + other.points,
         scenarios=one.scenarios + other.scenarios,
         is_complete=one.is_complete and other.is_complete,

@@ -53,7 +53,10 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
 class Search(Protocol):
     """A way through the schedules of one scenario, or of many."""
 
-    scope: str
+    @property
+    def scope(self) -> str:
+        """Return what is searched, in words."""
+        ...
 
     def runs(self) -> Iterator[tuple[Scenario, Strategy]]:
         """Yield what to run next, until all is done; the run is over before the next is asked for."""

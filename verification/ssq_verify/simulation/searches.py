@@ -12,7 +12,9 @@ from ssq_verify.history import Terms
 from ssq_verify.scenario import Faults, Scenario, Settings
 from ssq_verify.simulation.composition import from_seed
 from ssq_verify.simulation.covered import Covered
-from ssq_verify.simulation.strategies import AtRandom, ByPriority, Exhaustive, StrikeAt
+from ssq_verify.simulation.exhaustive import Bounds, Exhaustive
+from ssq_verify.simulation.scope import clocks_of, scope_of
+from ssq_verify.simulation.strategies import AtRandom, ByPriority, StrikeAt
 from ssq_verify.simulation.tape import Strategy
 from ssq_verify.simulation.world import POWER_LOSS
 
@@ -48,22 +50,34 @@ class Sweep:
 
 @dataclass(kw_only=True, slots=True)
 class All:
-    """All schedules of one scenario with at most so many deviations from the plainest."""
+    """All schedules of one scenario within bounds."""
 
-    scope: str
     scenario: Scenario
-    deviations_max: int
-    count: int = 0
+    bounds: Bounds
+    tried: Exhaustive | None = None
+
+    @property
+    def scope(self) -> str:
+        """What may happen, in words."""
+        return scope_of(self.scenario, self.bounds)
 
     def runs(self) -> Runs:
         """Yield each schedule once."""
-        for strategy in Exhaustive(deviations_max=self.deviations_max).runs():
-            self.count += 1
+        self.tried = Exhaustive(self.bounds)
+        for strategy in self.tried.runs():
             yield self.scenario, strategy
 
     def covered(self) -> Covered:
         """Return how many schedules there are."""
-        return Covered(scope=self.scope, schedules=self.count)
+        tried = self.tried or Exhaustive(self.bounds)
+        return Covered(
+            scope=self.scope,
+            schedules=tried.schedules,
+            redundant=tried.pruned,
+            crash_points=len(tried.struck),
+            clocks=clocks_of(self.scenario),
+            deepest=tried.deepest,
+        )
 
 
 @dataclass(kw_only=True, slots=True)

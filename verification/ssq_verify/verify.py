@@ -55,7 +55,13 @@ PROFILES = {
     "ci": Profile(
         effort=Effort(examples=800, steps=30, seconds_max=90.0),
         simulation=campaign.Effort(
-            preemptions=3, crashed=True, power_scenarios=20, confidence=0.99, random=6_000, seconds_max=180.0
+            preemptions=3,
+            crashed=True,
+            pairs=500,
+            power_scenarios=20,
+            confidence=0.99,
+            random=6_000,
+            seconds_max=180.0,
         ),
         tries_max=4_000,
     ),
@@ -64,6 +70,7 @@ PROFILES = {
         simulation=campaign.Effort(
             preemptions=None,
             crashed=True,
+            pairs=5_000,
             power_scenarios=100,
             confidence=0.999,
             random=20_000,

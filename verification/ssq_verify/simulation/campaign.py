@@ -18,9 +18,9 @@ from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pending, Pool
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.scenarios import offered
-from ssq_verify.simulation.searches import All, Composed, PowerSweep, Prioritised, Sweep, schedules_needed
+from ssq_verify.simulation.searches import All, Composed, CrashPairs, Prioritised, Sweep, schedules_needed
 from ssq_verify.simulation.tape import Replay
-from ssq_verify.simulation.world import ERRORS
+from ssq_verify.simulation.world import ERRORS, POWER_LOSS
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import together
 
@@ -47,6 +47,8 @@ class Effort:
     """Whether all schedules of small races are also tried with one crash anywhere, and out of order."""
     crash_scenarios: int = 1_000
     """In so many scenarios of the catalogue, all by default, a crash strikes at each point."""
+    pairs: int = 0
+    """In each of the smallest races so many pairs of crashes are tried."""
     power_scenarios: int
     """In so many scenarios the power fails at each point."""
     confidence: float
@@ -147,6 +149,8 @@ def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> I
             yield All(scenario=with_a_crash, bounds=Bounds(preemptions=CRASHED_PREEMPTIONS))
         out_of_order = Bounds(preemptions=CRASHED_PREEMPTIONS, waits=1, orders=1)
         yield All(scenario=race, bounds=out_of_order)
+    if effort.pairs:
+        yield CrashPairs(scope="two crashes", scenarios=(race, pair), pairs_max=effort.pairs)
     yield from _storage(found, (pair, *scenarios[: effort.power_scenarios - 1]))
     if effort.confidence:
         yield from _by_priority(found, race, effort.confidence, seed)
@@ -171,7 +175,9 @@ def _storage(found: Probe, scenarios: tuple[Scenario, ...]) -> Iterator[Search]:
     if found.terms.durability == "power-loss":
         for disk in DISKS:
             for scenario in scenarios:
-                yield PowerSweep(scope=f"power loss, {disk}", scenarios=(scenario,), disk=disk)
+                faults = Faults(power_losses=1, disk=disk)
+                scope = f"power loss, {disk}"
+                yield Sweep(scope=scope, scenarios=(scenario,), faults=faults, fault=POWER_LOSS)
     for error in ERRORS:
         yield Sweep(scope=f"{error} once", scenarios=scenarios[:1], faults=Faults(errors=1), fault=error)
 

@@ -21,9 +21,12 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
     """The choices of the longest schedule."""
     points: int = 0
     """At which a fault struck in turn; 0 if all schedules were the aim."""
+    unit: str = "point"
+    """What these are called."""
     scenarios: int = 1
     is_complete: bool = True
-    """False if it was cut by time."""
+    """False if it was cut, by time or by a limit."""
+    cut_by: str = "time"
 
     def __str__(self) -> str:
         """Return the line that is shown."""
@@ -35,8 +38,8 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
         if self.clocks:
             tried += f", {counted(self.clocks, 'clock setting')}"
         if self.points:
-            tried = f"at each of {counted(self.points, 'point')} of {counted(self.scenarios, 'scenario')}"
-        return f"{self.scope}: {tried}, {'complete' if self.is_complete else 'cut by time'}"
+            tried = f"at each of {counted(self.points, self.unit)} of {counted(self.scenarios, 'scenario')}"
+        return f"{self.scope}: {tried}, {'complete' if self.is_complete else f'cut by {self.cut_by}'}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -62,6 +65,8 @@ def _both(one: Covered, other: Covered) -> Covered:
         clocks=one.clocks + other.clocks,
         deepest=max(one.deepest, other.deepest),
         points=one.points + other.points,
+        unit=one.unit,
         scenarios=one.scenarios + other.scenarios,
         is_complete=one.is_complete and other.is_complete,
+        cut_by=other.cut_by if one.is_complete else one.cut_by,
     )

@@ -113,12 +113,13 @@ class Collector:
         if self._batch:
             self._judge()
         self._tally["different histories"] = len(self._seen)
-        scopes = [] if covered is None else [msgspec.structs.replace(covered, is_complete=is_complete)]
+        if covered is not None and not is_complete:
+            covered = msgspec.structs.replace(covered, is_complete=False, cut_by="time")
         return Explored(
             evidence=tuple(together(each) for each in zip(*self._evidence, strict=True)),
             found=tuple(self._found.values()),
             tally=dict(self._tally),
-            covered=tuple(scopes),
+            covered=() if covered is None else (covered,),
         )
 
     def _judge(self) -> None:

@@ -11,6 +11,7 @@ from random import Random
 
 from ssq_verify.simulation.exhaustive import Exhaustive
 from ssq_verify.simulation.options import RUN, TIME
+from ssq_verify.simulation.sweep import StrikeAt
 
 __all__ = ["RUN", "TIME", "AtRandom", "ByPriority", "Exhaustive", "StrikeAt"]
 
@@ -72,22 +73,3 @@ class ByPriority:
 
     def _priority(self, worker: str) -> float:
         return self._priorities.setdefault(worker, self._random.random())
-
-
-class StrikeAt:
-    """Sweeps: lets one fault strike at the n-th choice that offers it, and is plain otherwise."""
-
-    def __init__(self, fault: str, number: int) -> None:
-        self._fault = fault
-        self._left = number
-        self.has_struck = False
-
-    def choose(self, kind: str, options: Sequence[str]) -> int:
-        """Return the fault when its time has come."""
-        if kind != "next" or self._fault not in options:
-            return 0
-        self._left -= 1
-        if self._left != 0:
-            return 0
-        self.has_struck = True
-        return options.index(self._fault)

@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from os import rename
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Setti
 from ssq_verify.simulation import interposition
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.run import simulate
-from ssq_verify.simulation.strategies import AtRandom, ByPriority, Exhaustive, StrikeAt
+from ssq_verify.simulation.strategies import AtRandom, Exhaustive, StrikeAt
 from ssq_verify.simulation.tape import Replay, Tape
 from ssq_verify.simulation.world import State, World
 from ssq_verify.subject import Subject, load
@@ -173,19 +172,6 @@ def test_another_process_with_another_hash_seed_repeats_a_run():
 def test_different_seeds_differ():
     """Ten seeds give more than one schedule."""
     assert len({digest(simulated(TWO_WORKERS, "file", AtRandom(seed)).history) for seed in range(10)}) > 1
-
-
-def test_priorities_preempt_at_their_change_points():
-    """With depth 1 a worker runs to its end before the other; with depth 3 some seed lets them overlap."""
-    alone = [simulated(TWO_WORKERS, "file", ByPriority(seed, depth=1, points=80)) for seed in range(5)]
-    mixed = [simulated(TWO_WORKERS, "file", ByPriority(seed, depth=3, points=80)) for seed in range(5)]
-
-    def switches(run):
-        workers = [passed.worker for passed in run.trace if passed.cell]
-        return sum(before != after for before, after in pairwise(workers))
-
-    assert max(switches(run) for run in alone) == 1
-    assert max(switches(run) for run in mixed) > 1
 
 
 class KillAt:

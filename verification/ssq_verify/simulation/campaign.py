@@ -14,11 +14,12 @@ from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Setti
 from ssq_verify.simulation.covered import merged
 from ssq_verify.simulation.exhaustive import Bounds
 from ssq_verify.simulation.exploring import Explored, Found, Search, explore
+from ssq_verify.simulation.pct import Bound, ByPriority
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pending, Pool
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.scenarios import offered
-from ssq_verify.simulation.searches import All, Composed, CrashPairs, Prioritised, Sweep, schedules_needed
+from ssq_verify.simulation.searches import All, Composed, CrashPairs, Prioritised, Sweep
 from ssq_verify.simulation.tape import Replay
 from ssq_verify.simulation.world import ERRORS, POWER_LOSS
 from ssq_verify.subject import Subject
@@ -33,6 +34,9 @@ DISKS: tuple[Literal["ordered", "posix"], ...] = ("ordered", "posix")
 DEPTH = 3
 CRASHED_PREEMPTIONS = 2
 """In the searches of all schedules that have crashes, waits or reversed listings, too."""
+PROBES = 20
+"""Schedules by priority that measure how many points there are, before a bound rests on that."""
+PROBED_POINTS = 40
 CHUNK = 500
 """Random schedules in one task."""
 
@@ -66,21 +70,29 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     uses_database: bool = False
     """SQLite's own files are not followed: what a loss of power leaves of them, stress shows."""
     points: int = 0
-    """Choices in the concurrent phase of two workers and one job."""
+    """Choices in the longest concurrent phase of two workers and one job that was seen."""
+    movers: int = 2
+    """Who moves in it: two workers, and time where it can pass while one of them could run."""
     not_simulatable: str | None = None
 
 
 def probe(subject: Subject, settings: Settings) -> Probe:
-    """Run a subject once, plainly. Raises `SubjectFailed`."""
+    """Run a subject once, plainly, and then some more. Raises `SubjectFailed`."""
+    race = small(settings, workers=2, jobs=1)
+    strategies = [ByPriority(seed, depth=1 + 2 * bool(seed), points=PROBED_POINTS) for seed in range(PROBES)]
     try:
         with scratch() as workdir:
-            run = simulate(small(settings, workers=2, jobs=1), subject, Replay(()), workdir)
+            run = simulate(race, subject, Replay(()), workdir)
+        for strategy in strategies:
+            with scratch() as workdir:
+                simulate(race, subject, strategy, workdir)
     except NotSimulatable as limit:
         return Probe(not_simulatable=f"{limit.what} at {limit.where}")
     return Probe(
         terms=run.history.terms,
         uses_database=any(passed.point.call == "sqlite" for passed in run.trace),
-        points=sum(passed.cell > 0 for passed in run.trace),
+        points=max(strategy.passed for strategy in strategies),
+        movers=len(set[str]().union(*(strategy.movers for strategy in strategies))),
     )
 
 
@@ -183,11 +195,11 @@ def _storage(found: Probe, scenarios: tuple[Scenario, ...]) -> Iterator[Search]:
 
 
 def _by_priority(found: Probe, race: Scenario, confidence: float, seed: int) -> Iterator[Search]:
-    needed = schedules_needed(workers=2, points=found.points, depth=DEPTH, confidence=confidence)
-    scope = f"2 workers x 1 job by priorities: a bug of depth {DEPTH} is found with {confidence:.0%}"
+    bound = Bound(workers=found.movers, points=found.points, depth=DEPTH)
+    needed = bound.runs_needed(confidence)
     for part in _parts(needed, CHUNK):
         seeds = range(seed, seed + needed)[part]
-        yield Prioritised(scope=scope, scenario=race, seeds=seeds, depth=DEPTH, points=found.points)
+        yield Prioritised(scope="2 workers x 1 job", scenario=race, seeds=seeds, bound=bound)
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:

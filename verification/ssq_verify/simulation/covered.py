@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ssq_verify.simulation.pct import Bound
+
 
 class Covered(msgspec.Struct, frozen=True, kw_only=True):
     """What one search, or several of a kind, covered."""
@@ -24,12 +26,16 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = "point"
     """What these are called."""
     scenarios: int = 1
+    bound: Bound | None = None
+    """What schedules by priority were sure to find."""
     is_complete: bool = True
     """False if it was cut, by time or by a limit."""
     cut_by: str = "time"
 
     def __str__(self) -> str:
         """Return the line that is shown."""
+        if self.bound is not None:
+            return f"{self.scope}: {self.bound.sentence(self.schedules, longest=self.deepest)}{self._cut()}"
         tried = counted(self.schedules, "schedule")
         if self.redundant:
             tried += f" ({self.redundant:,} redundant)"
@@ -39,7 +45,10 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
             tried += f", {counted(self.clocks, 'clock setting')}"
         if self.points:
             tried = f"at each of {counted(self.points, self.unit)} of {counted(self.scenarios, 'scenario')}"
-        return f"{self.scope}: {tried}, {'complete' if self.is_complete else f'cut by {self.cut_by}'}"
+        return f"{self.scope}: {tried}{self._cut() or ', complete'}"
+
+    def _cut(self) -> str:
+        return "" if self.is_complete else f", cut by {self.cut_by}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -67,6 +76,7 @@ def _both(one: Covered, other: Covered) -> Covered:
         points=one.points + other.points,
         unit=one.unit,
         scenarios=one.scenarios + other.scenarios,
+        bound=one.bound,
         is_complete=one.is_complete and other.is_complete,
         cut_by=other.cut_by if one.is_complete else one.cut_by,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, log
 
 from msgspec import structs
 
@@ -11,8 +10,9 @@ from ssq_verify.scenario import Faults, Scenario, Settings
 from ssq_verify.simulation.composition import from_seed
 from ssq_verify.simulation.covered import Covered, counted
 from ssq_verify.simulation.exhaustive import Bounds, Exhaustive
+from ssq_verify.simulation.pct import Bound, ByPriority
 from ssq_verify.simulation.scope import clocks_of, scope_of
-from ssq_verify.simulation.strategies import AtRandom, ByPriority
+from ssq_verify.simulation.strategies import AtRandom
 from ssq_verify.simulation.sweep import Pairs, Singles
 from ssq_verify.simulation.tape import Strategy
 from ssq_verify.simulation.world import KILL
@@ -149,25 +149,18 @@ class Prioritised:
     scope: str
     scenario: Scenario
     seeds: range
-    depth: int
-    points: int
+    bound: Bound
     count: int = 0
+    longest: int = 0
 
     def runs(self) -> Runs:
         """Yield a schedule for each seed."""
         for seed in self.seeds:
+            strategy = ByPriority(seed, depth=self.bound.depth, points=self.bound.points)
+            yield self.scenario, strategy
             self.count += 1
-            yield self.scenario, ByPriority(seed, depth=self.depth, points=self.points)
+            self.longest = max(self.longest, strategy.passed)
 
     def covered(self) -> Covered:
-        """Return how many schedules there were."""
-        return Covered(scope=self.scope, schedules=self.count)
-
-
-def schedules_needed(*, workers: int, points: int, depth: int, confidence: float) -> int:
-    """Return how many schedules by priority find a bug of that depth with that probability.
-
-    One finds it with at least 1 / (workers * points^(depth - 1)): Burckhardt et al., ASPLOS 2010.
-    """
-    chance = 1 / (workers * points ** (depth - 1))
-    return ceil(log(1 - confidence) / log(1 - chance))
+        """Return what these schedules were sure to find."""
+        return Covered(scope=self.scope, schedules=self.count, deepest=self.longest, bound=self.bound)

@@ -27,7 +27,7 @@ from ssq_verify.verdict import Finding
 from ssq_verify.verify import PROFILES, verify
 
 EFFORT = campaign.Effort(
-    deviations=1,
+    preemptions=1,
     crashed=False,
     crash_scenarios=7,
     power_scenarios=1,
@@ -119,7 +119,7 @@ def test_this_process_is_left_as_it_is(tmp_path):
         "    from ssq_verify.simulation import campaign\n"
         "    from ssq_verify.simulation.pool import pool\n"
         "    from ssq_verify.machine import SETTINGS\n"
-        "    effort = campaign.Effort(deviations=1, crashed=False, crash_scenarios=1, power_scenarios=1,"
+        "    effort = campaign.Effort(preemptions=1, crashed=False, crash_scenarios=1, power_scenarios=1,"
         "        confidence=0.0, random=9, seconds_max=600)\n"
         "    with pool(load('file'), processes=1) as workers:\n"
         "        begun = campaign.begin(workers, SETTINGS, effort, seed=0, only=None)\n"

@@ -9,6 +9,7 @@ from ssq_verify.repro import smallest
 from ssq_verify.scenario import Faults, Scenario, Step, StepKind
 from ssq_verify.simulation.campaign import small
 from ssq_verify.simulation.causes import CAUSES_MAX, UNSYNCED, Cause, different
+from ssq_verify.simulation.exhaustive import Bounds
 from ssq_verify.simulation.exploring import explore
 from ssq_verify.simulation.searches import All
 from ssq_verify.subject import load
@@ -40,7 +41,8 @@ def failure(size, *faults, inside=(), invariant="fencing"):
 
 def found(scenario, deviations):
     """Return what exhaustive search finds on the naive queue."""
-    return explore(NAIVE, All(scope="all", scenario=scenario, deviations_max=deviations), only=None).found
+    bounds = Bounds(waits=None, orders=None, parts=None, deviations=deviations)
+    return explore(NAIVE, All(scenario=scenario, bounds=bounds), only=None).found
 
 
 def test_other_faults_come_before_other_operations():

@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from os import rename
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from ssq_verify.execution import scratch
 from ssq_verify.repro import digest
 from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation import interposition
-from ssq_verify.simulation.point import NotSimulatable, Point
+from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.run import simulate
-from ssq_verify.simulation.strategies import AtRandom, ByPriority, Exhaustive, StrikeAt
+from ssq_verify.simulation.strategies import AtRandom, Exhaustive, StrikeAt
 from ssq_verify.simulation.tape import Replay, Tape
 from ssq_verify.simulation.world import State, World
 from ssq_verify.subject import Subject, load
@@ -173,19 +172,6 @@ def test_another_process_with_another_hash_seed_repeats_a_run():
 def test_different_seeds_differ():
     """Ten seeds give more than one schedule."""
     assert len({digest(simulated(TWO_WORKERS, "file", AtRandom(seed)).history) for seed in range(10)}) > 1
-
-
-def test_priorities_preempt_at_their_change_points():
-    """With depth 1 a worker runs to its end before the other; with depth 3 some seed lets them overlap."""
-    alone = [simulated(TWO_WORKERS, "file", ByPriority(seed, depth=1, points=80)) for seed in range(5)]
-    mixed = [simulated(TWO_WORKERS, "file", ByPriority(seed, depth=3, points=80)) for seed in range(5)]
-
-    def switches(run):
-        workers = [passed.worker for passed in run.trace if passed.cell]
-        return sum(before != after for before, after in pairwise(workers))
-
-    assert max(switches(run) for run in alone) == 1
-    assert max(switches(run) for run in mixed) > 1
 
 
 class KillAt:
@@ -368,42 +354,6 @@ def test_code_outside_of_a_world_is_left_alone(tmp_path):
         assert {entry.name for entry in entries} == {"a", "b"}
     assert (tmp_path / "b").read_text() == "text"
     assert abs(time.time() - time.clock_gettime(time.CLOCK_REALTIME)) < 60
-
-
-CHANGES_A = Point("os.rename", "", writes=frozenset({"entry:a"}))
-LOOKS_AT_A = Point("os.stat", "", reads=frozenset({"entry:a"}))
-LOOKS_AT_B = Point("os.stat", "", reads=frozenset({"entry:b"}))
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "commute"),
-    [(CHANGES_A, LOOKS_AT_B, True), (CHANGES_A, LOOKS_AT_A, False), (LOOKS_AT_A, LOOKS_AT_A, True)],
-)
-def test_points_commute_unless_they_touch_the_same_thing(one, other, commute):
-    """Two looks commute, as do steps on different entries; a look and a change of the same one do not."""
-    assert one.commutes_with(other) is commute
-    assert other.commutes_with(one) is commute
-
-
-def test_all_schedules_are_enumerated_once():
-    """Two workers of two points each: with enough deviations every order of the points is seen."""
-    orders = []
-    search = Exhaustive(deviations_max=4)
-    for one in search.runs():
-        with scratch() as folder:
-            world = world_in(folder)
-            world.tape = Tape(one)
-
-            def program(worker, folder=folder):
-                for number in range(2):
-                    (folder / f"{worker.name}{number}").mkdir()
-
-            world.add("w1", program)
-            world.add("w2", program)
-            world.run()
-            orders.append(tuple(passed.worker for passed in world.trace))
-
-    assert len(set(orders)) == 6
 
 
 def run_workers(folder, *programs, strategy=PLAIN):

@@ -48,22 +48,29 @@ PROFILES = {
     "quick": Profile(
         effort=Effort(examples=250, steps=20, seconds_max=30.0),
         simulation=campaign.Effort(
-            deviations=2, crashed=False, power_scenarios=1, confidence=0.0, random=1_500, seconds_max=60.0
+            preemptions=2, crashed=False, power_scenarios=1, confidence=0.0, random=1_500, seconds_max=60.0
         ),
         tries_max=2_000,
     ),
     "ci": Profile(
         effort=Effort(examples=800, steps=30, seconds_max=90.0),
         simulation=campaign.Effort(
-            deviations=3, crashed=True, power_scenarios=20, confidence=0.99, random=6_000, seconds_max=180.0
+            preemptions=3,
+            crashed=True,
+            pairs=500,
+            power_scenarios=20,
+            confidence=0.99,
+            random=6_000,
+            seconds_max=180.0,
         ),
         tries_max=4_000,
     ),
     "nightly": Profile(
         effort=Effort(examples=50_000, steps=50, seconds_max=3_600.0),
         simulation=campaign.Effort(
-            deviations=4,
+            preemptions=None,
             crashed=True,
+            pairs=5_000,
             power_scenarios=100,
             confidence=0.999,
             random=20_000,

@@ -11,15 +11,17 @@ import msgspec
 from ssq_verify.execution import scratch
 from ssq_verify.history import Terms
 from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
-from ssq_verify.simulation.covered import counted, merged
+from ssq_verify.simulation.covered import merged
+from ssq_verify.simulation.exhaustive import Bounds
 from ssq_verify.simulation.exploring import Explored, Found, Search, explore
+from ssq_verify.simulation.pct import Bound, ByPriority
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pending, Pool
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.scenarios import offered
-from ssq_verify.simulation.searches import All, Composed, PowerSweep, Prioritised, Sweep, schedules_needed
+from ssq_verify.simulation.searches import All, Composed, CrashPairs, Prioritised, Sweep
 from ssq_verify.simulation.tape import Replay
-from ssq_verify.simulation.world import ERRORS
+from ssq_verify.simulation.world import ERRORS, POWER_LOSS
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import together
 
@@ -30,6 +32,13 @@ PER_SWEEP = 6
 """Scenarios in one sweep."""
 DISKS: tuple[Literal["ordered", "posix"], ...] = ("ordered", "posix")
 DEPTH = 3
+CRASHED_PREEMPTIONS = 2
+"""In the searches of all schedules that have crashes, waits or reversed listings, too."""
+PROBES = 20
+"""Schedules by priority that measure how many points there are, before a bound rests on that."""
+PROBED_POINTS = 40
+POINTS_SPARE = 8
+"""An eighth more than was seen: of thousands of schedules some are longer than all of a few."""
 CHUNK = 500
 """Random schedules in one task."""
 
@@ -38,12 +47,14 @@ CHUNK = 500
 class Effort:
     """How much of each search."""
 
-    deviations: int
-    """Up to so many preemptions, waits and faults, all schedules of the smallest race are tried."""
+    preemptions: int | None
+    """Up to so many preemptions, or any number, all schedules of the smallest race are tried."""
     crashed: bool
-    """Whether all schedules of small races are also tried with one crash anywhere."""
+    """Whether all schedules of small races are also tried with one crash anywhere, and out of order."""
     crash_scenarios: int = 1_000
     """In so many scenarios of the catalogue, all by default, a crash strikes at each point."""
+    pairs: int = 0
+    """In each of the smallest races so many pairs of crashes are tried."""
     power_scenarios: int
     """In so many scenarios the power fails at each point."""
     confidence: float
@@ -61,21 +72,30 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     uses_database: bool = False
     """SQLite's own files are not followed: what a loss of power leaves of them, stress shows."""
     points: int = 0
-    """Choices in the concurrent phase of two workers and one job."""
+    """Choices in the concurrent phase of two workers and one job: the most that were seen, and some more."""
+    movers: int = 2
+    """Who moves in it: two workers, and time where it can pass while one of them could run."""
     not_simulatable: str | None = None
 
 
 def probe(subject: Subject, settings: Settings) -> Probe:
-    """Run a subject once, plainly. Raises `SubjectFailed`."""
+    """Run a subject once, plainly, and then some more. Raises `SubjectFailed`."""
+    race = small(settings, workers=2, jobs=1)
+    strategies = [ByPriority(seed, depth=1 + 2 * bool(seed), points=PROBED_POINTS) for seed in range(PROBES)]
     try:
         with scratch() as workdir:
-            run = simulate(small(settings, workers=2, jobs=1), subject, Replay(()), workdir)
+            run = simulate(race, subject, Replay(()), workdir)
+        for strategy in strategies:
+            with scratch() as workdir:
+                simulate(race, subject, strategy, workdir)
     except NotSimulatable as limit:
         return Probe(not_simulatable=f"{limit.what} at {limit.where}")
+    longest = max(strategy.passed for strategy in strategies)
     return Probe(
         terms=run.history.terms,
         uses_database=any(passed.point.call == "sqlite" for passed in run.trace),
-        points=sum(passed.cell > 0 for passed in run.trace),
+        points=longest + longest // POINTS_SPARE,
+        movers=len(set[str]().union(*(strategy.movers for strategy in strategies))),
     )
 
 
@@ -137,11 +157,15 @@ def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> I
     crashed = scenarios[: effort.crash_scenarios]
     for part in _parts(len(crashed), PER_SWEEP):
         yield Sweep(scope="one crash", scenarios=crashed[part], faults=Faults(kills=1), fault="kill")
-    yield _all("2 workers x 1 job", race, effort.deviations)
+    yield All(scenario=race, bounds=Bounds(preemptions=effort.preemptions))
     if effort.crashed:
-        for scope, small_scope in (("2 workers x 1 job", race), ("2 workers x 2 jobs", pair)):
-            with_a_crash = msgspec.structs.replace(small_scope, faults=Faults(kills=1))
-            yield _all(f"{scope}, one crash", with_a_crash, 2)
+        for scope in (race, pair):
+            with_a_crash = msgspec.structs.replace(scope, faults=Faults(kills=1))
+            yield All(scenario=with_a_crash, bounds=Bounds(preemptions=CRASHED_PREEMPTIONS))
+        out_of_order = Bounds(preemptions=CRASHED_PREEMPTIONS, waits=1, orders=1)
+        yield All(scenario=race, bounds=out_of_order)
+    if effort.pairs:
+        yield CrashPairs(scope="two crashes", scenarios=(race, pair), pairs_max=effort.pairs)
     yield from _storage(found, (pair, *scenarios[: effort.power_scenarios - 1]))
     if effort.confidence:
         yield from _by_priority(found, race, effort.confidence, seed)
@@ -159,11 +183,6 @@ def by_chance(
         )
 
 
-def _all(scope: str, scenario: Scenario, deviations_max: int) -> Search:
-    stated = f"{scope}, up to {counted(deviations_max, 'deviation')}"
-    return All(scope=stated, scenario=scenario, deviations_max=deviations_max)
-
-
 def _storage(found: Probe, scenarios: tuple[Scenario, ...]) -> Iterator[Search]:
     """Yield the searches for losses of power and for failing calls; SQLite's own files are left alone."""
     if found.uses_database:
@@ -171,18 +190,19 @@ def _storage(found: Probe, scenarios: tuple[Scenario, ...]) -> Iterator[Search]:
     if found.terms.durability == "power-loss":
         for disk in DISKS:
             for scenario in scenarios:
-                yield PowerSweep(scope=f"power loss, {disk}", scenarios=(scenario,), disk=disk)
+                faults = Faults(power_losses=1, disk=disk)
+                scope = f"power loss, {disk}"
+                yield Sweep(scope=scope, scenarios=(scenario,), faults=faults, fault=POWER_LOSS)
     for error in ERRORS:
         yield Sweep(scope=f"{error} once", scenarios=scenarios[:1], faults=Faults(errors=1), fault=error)
 
 
 def _by_priority(found: Probe, race: Scenario, confidence: float, seed: int) -> Iterator[Search]:
-    needed = schedules_needed(workers=2, points=found.points, depth=DEPTH, confidence=confidence)
-    # No bound is claimed: a run can pass more points than the plain one that they were counted in.
-    scope = f"2 workers x 1 job by priorities (PCT, d = {DEPTH})"
+    bound = Bound(workers=found.movers, points=found.points, depth=DEPTH)
+    needed = bound.runs_needed(confidence)
     for part in _parts(needed, CHUNK):
         seeds = range(seed, seed + needed)[part]
-        yield Prioritised(scope=scope, scenario=race, seeds=seeds, depth=DEPTH, points=found.points)
+        yield Prioritised(scope="2 workers x 1 job", scenario=race, seeds=seeds, bound=bound)
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:

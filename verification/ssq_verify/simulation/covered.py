@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ssq_verify.simulation.pct import Bound
+
 
 class Covered(msgspec.Struct, frozen=True, kw_only=True):
     """What one search, or several of a kind, covered."""
@@ -12,21 +14,41 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
     """`one crash`, `2 workers x 1 job, up to 2 preemptions`."""
     schedules: int = 0
     redundant: int = 0
-    """Schedules that were left out, as they show nothing that others do not."""
+    """Runs that were abandoned, as others show what was left of them; each stands for many schedules."""
+    crash_points: int = 0
+    """Where a crash struck in some of all schedules: whose how manieth point in which step."""
+    clocks: int = 0
+    """That are set, each in its own way."""
+    deepest: int = 0
+    """The choices of the longest schedule."""
     points: int = 0
     """At which a fault struck in turn; 0 if all schedules were the aim."""
+    unit: str = "point"
+    """What these are called."""
     scenarios: int = 1
+    bound: Bound | None = None
+    """What schedules by priority were sure to find."""
     is_complete: bool = True
-    """False if it was cut by time."""
+    """False if it was cut, by time or by a limit."""
+    cut_by: str = "time"
 
     def __str__(self) -> str:
         """Return the line that is shown."""
+        if self.bound is not None:
+            return f"{self.scope}: {self.bound.sentence(self.schedules, longest=self.deepest)}{self._cut()}"
         tried = counted(self.schedules, "schedule")
         if self.redundant:
-            tried += f", {self.redundant:,} others redundant"
+            tried += f" ({self.redundant:,} redundant)"
+        if self.crash_points:
+            tried += f", {counted(self.crash_points, 'crash point')}"
+        if self.clocks:
+            tried += f", {counted(self.clocks, 'clock setting')}"
         if self.points:
-            tried = f"at each of {counted(self.points, 'point')} of {counted(self.scenarios, 'scenario')}"
-        return f"{self.scope}: {tried}, {'complete' if self.is_complete else 'cut by time'}"
+            tried = f"at each of {counted(self.points, self.unit)} of {counted(self.scenarios, 'scenario')}"
+        return f"{self.scope}: {tried}{self._cut() or ', complete'}"
+
+    def _cut(self) -> str:
+        return "" if self.is_complete else f", cut by {self.cut_by}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -48,7 +70,13 @@ def _both(one: Covered, other: Covered) -> Covered:
         scope=one.scope,
         schedules=one.schedules + other.schedules,
         redundant=one.redundant + other.redundant,
+        crash_points=one.crash_points + other.crash_points,
+        clocks=one.clocks + other.clocks,
+        deepest=max(one.deepest, other.deepest),
         points=one.points + other.points,
+        unit=one.unit,
         scenarios=one.scenarios + other.scenarios,
+        bound=one.bound,
         is_complete=one.is_complete and other.is_complete,
+        cut_by=other.cut_by if one.is_complete else one.cut_by,
     )

@@ -53,7 +53,10 @@ class Explored(msgspec.Struct, frozen=True, kw_only=True):
 class Search(Protocol):
     """A way through the schedules of one scenario, or of many."""
 
-    scope: str
+    @property
+    def scope(self) -> str:
+        """Return what is searched, in words."""
+        ...
 
     def runs(self) -> Iterator[tuple[Scenario, Strategy]]:
         """Yield what to run next, until all is done; the run is over before the next is asked for."""
@@ -110,12 +113,13 @@ class Collector:
         if self._batch:
             self._judge()
         self._tally["different histories"] = len(self._seen)
-        scopes = [] if covered is None else [msgspec.structs.replace(covered, is_complete=is_complete)]
+        if covered is not None and not is_complete:
+            covered = msgspec.structs.replace(covered, is_complete=False, cut_by="time")
         return Explored(
             evidence=tuple(together(each) for each in zip(*self._evidence, strict=True)),
             found=tuple(self._found.values()),
             tally=dict(self._tally),
-            covered=tuple(scopes),
+            covered=() if covered is None else (covered,),
         )
 
     def _judge(self) -> None:

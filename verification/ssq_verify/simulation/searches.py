@@ -1,24 +1,25 @@
 """Which schedules are run? Each search is plain data, so that another process can carry it out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, log
-from random import Random
-from typing import Literal
 
 from msgspec import structs
 
 from ssq_verify.history import Terms
 from ssq_verify.scenario import Faults, Scenario, Settings
 from ssq_verify.simulation.composition import from_seed
-from ssq_verify.simulation.covered import Covered
-from ssq_verify.simulation.strategies import AtRandom, ByPriority, Exhaustive, StrikeAt
+from ssq_verify.simulation.covered import Covered, counted
+from ssq_verify.simulation.exhaustive import Bounds, Exhaustive
+from ssq_verify.simulation.pct import Bound, ByPriority
+from ssq_verify.simulation.scope import clocks_of, scope_of
+from ssq_verify.simulation.strategies import AtRandom
+from ssq_verify.simulation.sweep import Pairs, Singles
 from ssq_verify.simulation.tape import Strategy
-from ssq_verify.simulation.world import POWER_LOSS
+from ssq_verify.simulation.world import KILL
 
 Runs = Iterator[tuple[Scenario, Strategy]]
-EXTENTS = 3
-"""Of what was not synced all survives, nothing, or a part."""
+PARTS_MAX = 8
+"""Of what was not synced at one point so many parts are lost, one at a time, beside all of it and nothing."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -29,85 +30,94 @@ class Sweep:
     scenarios: tuple[Scenario, ...]
     faults: Faults
     fault: str
+    parts_max: int = PARTS_MAX
     struck: int = 0
+    left_out: int = 0
 
     def runs(self) -> Runs:
-        """Yield a strategy for each point, for as long as the last one struck."""
+        """Yield a strategy for each point; of a loss of power, for each part that it may take."""
         for scenario in self.scenarios:
-            number, strategy = 0, StrikeAt(self.fault, 0)
-            while number == 0 or strategy.has_struck:
-                number += 1
-                strategy = StrikeAt(self.fault, number)
+            sweep, struck = Singles(self.fault, parts_max=self.parts_max), self.struck
+            for strategy in sweep.runs():
                 yield structs.replace(scenario, faults=self.faults), strategy
-                self.struck += strategy.has_struck
+                self.struck = struck + sweep.points
+            self.struck = struck + sweep.points
+            self.left_out += sweep.parts_left_out
 
     def covered(self) -> Covered:
         """Return at how many points the fault struck."""
-        return Covered(scope=self.scope, points=self.struck, scenarios=len(self.scenarios))
+        return Covered(
+            scope=self.scope,
+            points=self.struck,
+            scenarios=len(self.scenarios),
+            is_complete=not self.left_out,
+            cut_by=f"a limit of {counted(self.parts_max, 'lost part')} a point",
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class CrashPairs:
+    """A crash, and another one at the first point after it, the second, and so on, in each scenario."""
+
+    scope: str
+    scenarios: tuple[Scenario, ...]
+    pairs_max: int
+    """In each scenario."""
+    struck: int = 0
+    is_complete: bool = True
+
+    def runs(self) -> Runs:
+        """Yield a strategy for each pair of points."""
+        for scenario in self.scenarios:
+            sweep, struck = Pairs(KILL, pairs_max=self.pairs_max), self.struck
+            for strategy in sweep.runs():
+                yield structs.replace(scenario, faults=Faults(kills=2)), strategy
+                self.struck = struck + sweep.pairs
+            self.struck = struck + sweep.pairs
+            self.is_complete &= sweep.is_complete
+
+    def covered(self) -> Covered:
+        """Return at how many pairs of points two crashes struck."""
+        return Covered(
+            scope=self.scope,
+            points=self.struck,
+            unit="pair",
+            scenarios=len(self.scenarios),
+            is_complete=self.is_complete,
+            cut_by=f"a limit of {counted(self.pairs_max, 'pair')}",
+        )
 
 
 @dataclass(kw_only=True, slots=True)
 class All:
-    """All schedules of one scenario with at most so many deviations from the plainest."""
+    """All schedules of one scenario within bounds."""
 
-    scope: str
     scenario: Scenario
-    deviations_max: int
-    count: int = 0
+    bounds: Bounds
+    tried: Exhaustive | None = None
+
+    @property
+    def scope(self) -> str:
+        """What may happen, in words."""
+        return scope_of(self.scenario, self.bounds)
 
     def runs(self) -> Runs:
         """Yield each schedule once."""
-        for strategy in Exhaustive(deviations_max=self.deviations_max).runs():
-            self.count += 1
+        self.tried = Exhaustive(self.bounds)
+        for strategy in self.tried.runs():
             yield self.scenario, strategy
 
     def covered(self) -> Covered:
         """Return how many schedules there are."""
-        return Covered(scope=self.scope, schedules=self.count)
-
-
-@dataclass(kw_only=True, slots=True)
-class PowerSweep:
-    """A loss of power at each point in turn, which leaves all, what was synced, or a part of the rest."""
-
-    scope: str
-    scenarios: tuple[Scenario, ...]
-    disk: Literal["ordered", "posix"]
-    struck: int = 0
-
-    def runs(self) -> Runs:
-        """Yield a strategy for each point and extent, for as long as the last one struck."""
-        faults = Faults(power_losses=1, disk=self.disk)
-        for scenario in self.scenarios:
-            number, has_struck = 0, True
-            while has_struck:
-                number += 1
-                for extent in range(EXTENTS):
-                    strategy = LosePowerAt(number, extent)
-                    yield structs.replace(scenario, faults=faults), strategy
-                has_struck = strategy.has_struck
-                self.struck += has_struck
-
-    def covered(self) -> Covered:
-        """Return at how many points the power failed."""
-        return Covered(scope=self.scope, points=self.struck, scenarios=len(self.scenarios))
-
-
-class LosePowerAt(StrikeAt):
-    """Lets the power fail at the n-th point, and so much of what was not synced be lost."""
-
-    def __init__(self, number: int, extent: int) -> None:
-        super().__init__(POWER_LOSS, number)
-        self._extent = extent
-        self._chance = Random(number)  # noqa: S311 - from the point, so that a sweep repeats
-
-    def choose(self, kind: str, options: Sequence[str]) -> int:
-        """Return the extent where that is asked, and a part by chance where a part is to survive."""
-        if kind == "power loss":
-            return min(self._extent, len(options) - 1)
-        if kind in {"next", "order"}:
-            return super().choose(kind, options)
-        return self._chance.randrange(len(options))
+        tried = self.tried or Exhaustive(self.bounds)
+        return Covered(
+            scope=self.scope,
+            schedules=tried.schedules,
+            redundant=tried.pruned,
+            crash_points=len(tried.struck),
+            clocks=clocks_of(self.scenario),
+            deepest=tried.deepest,
+        )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -139,25 +149,18 @@ class Prioritised:
     scope: str
     scenario: Scenario
     seeds: range
-    depth: int
-    points: int
+    bound: Bound
     count: int = 0
+    longest: int = 0
 
     def runs(self) -> Runs:
         """Yield a schedule for each seed."""
         for seed in self.seeds:
+            strategy = ByPriority(seed, depth=self.bound.depth, points=self.bound.points)
+            yield self.scenario, strategy
             self.count += 1
-            yield self.scenario, ByPriority(seed, depth=self.depth, points=self.points)
+            self.longest = max(self.longest, strategy.passed)
 
     def covered(self) -> Covered:
-        """Return how many schedules there were."""
-        return Covered(scope=self.scope, schedules=self.count)
-
-
-def schedules_needed(*, workers: int, points: int, depth: int, confidence: float) -> int:
-    """Return how many schedules by priority find a bug of that depth with that probability.
-
-    One finds it with at least 1 / (workers * points^(depth - 1)): Burckhardt et al., ASPLOS 2010.
-    """
-    chance = 1 / (workers * points ** (depth - 1))
-    return ceil(log(1 - confidence) / log(1 - chance))
+        """Return what these schedules were sure to find."""
+        return Covered(scope=self.scope, schedules=self.count, deepest=self.longest, bound=self.bound)

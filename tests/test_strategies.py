@@ -15,11 +15,12 @@ from ssq_verify.simulation import interposition
 from ssq_verify.simulation.campaign import small
 from ssq_verify.simulation.exhaustive import Bounds, Exhaustive
 from ssq_verify.simulation.exploring import explore
+from ssq_verify.simulation.options import RUN
 from ssq_verify.simulation.pct import Bound, ByPriority, pct_runs_needed
 from ssq_verify.simulation.point import Point
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.scope import scope_of
-from ssq_verify.simulation.searches import All, CrashPairs, Prioritised, Sweep
+from ssq_verify.simulation.searches import All, Alone, CrashPairs, Prioritised, Sweep
 from ssq_verify.simulation.strategies import AtRandom
 from ssq_verify.simulation.sweep import Pairs, Singles
 from ssq_verify.simulation.tape import Redundant, Tape, Untold
@@ -253,6 +254,35 @@ def test_a_limit_of_pairs_is_stated():
     assert str(explored.covered[0]) == (
         "two crashes: at each of 10 pairs of 1 scenario, cut by a limit of 10 pairs"
     )
+
+
+class InTurn:
+    """The plainest schedule, which notes at which choices another worker could have run."""
+
+    def __init__(self):
+        self.choices, self.others = 0, []
+
+    def choose(self, kind, options):
+        """Return the plainest answer."""
+        if kind == "next" and any(option.startswith(RUN) for option in options[1:]):
+            self.others.append(self.choices)
+        self.choices += 1
+        return 0
+
+
+@pytest.mark.scenario("simulation/one-worker-out-of-turn")
+@pytest.mark.parametrize("subject", ["file", "sqlite"])
+def test_a_worker_comes_out_of_turn_once(subject):
+    """At each choice where another worker could run it does in one run, and nothing else is out of turn."""
+    in_turn, struck = InTurn(), []
+    with scratch() as workdir:
+        simulate(RACE, load(subject), in_turn, workdir)
+    for scenario, strategy in Alone(scope="one worker out of turn", scenarios=(RACE,)).runs():
+        with scratch() as workdir:
+            run = simulate(scenario, load(subject), strategy, workdir)
+        struck.append([deviation.cell for deviation in run.deviations])
+
+    assert sorted(struck) == [[], *([cell] for cell in in_turn.others)]
 
 
 def interleaved(strategy, *lengths):

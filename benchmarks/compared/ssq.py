@@ -13,7 +13,7 @@ from ssq_verify.simulation.campaign import probe
 from ssq_verify.simulation.exploring import Found, Search, explore
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.scenarios import offered
-from ssq_verify.simulation.searches import Composed, Sweep
+from ssq_verify.simulation.searches import Alone, Composed, Sweep
 from ssq_verify.simulation.tape import Replay
 from ssq_verify.subject import Subject, load
 
@@ -38,9 +38,11 @@ def searched(bug: Bug, seed: int, limit: float) -> str:
 
 def _searches(subject: Subject, bug: Bug, seed: int) -> Iterator[Search]:
     terms = probe(subject, SETTINGS).terms
-    if bug is Bug.KILLED:
-        for _, scenario in offered(SETTINGS, terms):
+    for _, scenario in offered(SETTINGS, terms):
+        if bug is Bug.KILLED:
             yield Sweep(scope="one crash", scenarios=(scenario,), faults=Faults(kills=1), fault="kill")
+        else:
+            yield Alone(scope="one worker out of turn", scenarios=(scenario,))
     first = seed * 1_000_000
     while True:
         seeds = range(first, first := first + SCHEDULES)

@@ -48,7 +48,7 @@ PROFILES = {
     "quick": Profile(
         effort=Effort(examples=250, steps=20, seconds_max=30.0),
         simulation=campaign.Effort(
-            preemptions=2, crashed=False, power_scenarios=1, confidence=0.0, random=1_500, seconds_max=60.0
+            preemptions=2, crashed=False, power_scenarios=1, confidence=0.0, random=1_000, seconds_max=60.0
         ),
         tries_max=2_000,
     ),

@@ -19,7 +19,7 @@ from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pending, Pool
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.scenarios import offered
-from ssq_verify.simulation.searches import All, Composed, CrashPairs, Prioritised, Sweep
+from ssq_verify.simulation.searches import All, Alone, Composed, CrashPairs, Prioritised, Sweep
 from ssq_verify.simulation.tape import Replay
 from ssq_verify.simulation.world import ERRORS, POWER_LOSS
 from ssq_verify.subject import Subject
@@ -28,7 +28,7 @@ from ssq_verify.verdict import together
 LEFT_TO_SQLITE = "kills were simulated; what a loss of power leaves is SQLite's own promise"
 HANG_SECONDS = 60.0
 """How long after its time a search may take to come back: one schedule is a matter of milliseconds."""
-PER_SWEEP = 6
+PER_SWEEP = 12
 """Scenarios in one sweep."""
 DISKS: tuple[Literal["ordered", "posix"], ...] = ("ordered", "posix")
 DEPTH = 3
@@ -52,7 +52,7 @@ class Effort:
     crashed: bool
     """Whether all schedules of small races are also tried with one crash anywhere, and out of order."""
     crash_scenarios: int = 1_000
-    """In so many scenarios of the catalogue, all by default, a crash strikes at each point."""
+    """In so many of the catalogue, all by default, each point has a crash, or a worker out of turn."""
     pairs: int = 0
     """In each of the smallest races so many pairs of crashes are tried."""
     power_scenarios: int
@@ -157,6 +157,8 @@ def planned(found: Probe, settings: Settings, effort: Effort, *, seed: int) -> I
     crashed = scenarios[: effort.crash_scenarios]
     for part in _parts(len(crashed), PER_SWEEP):
         yield Sweep(scope="one crash", scenarios=crashed[part], faults=Faults(kills=1), fault="kill")
+    for part in _parts(len(crashed), PER_SWEEP):
+        yield Alone(scope="one worker out of turn", scenarios=crashed[part])
     yield All(scenario=race, bounds=Bounds(preemptions=effort.preemptions))
     if effort.crashed:
         for scope in (race, pair):

@@ -25,7 +25,8 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
     """At which a fault struck in turn; 0 if all schedules were the aim."""
     unit: str = "point"
     """What these are called."""
-    scenarios: int = 1
+    scenarios: int = 0
+    """That were gone through; 0 if it is one, which the scope says."""
     bound: Bound | None = None
     """What schedules by priority were sure to find."""
     is_complete: bool = True
@@ -43,6 +44,8 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
             tried += f", {counted(self.crash_points, 'crash point')}"
         if self.clocks:
             tried += f", {counted(self.clocks, 'clock setting')}"
+        if self.scenarios:
+            tried += f" of {counted(self.scenarios, 'scenario')}"
         if self.points:
             tried = f"at each of {counted(self.points, self.unit)} of {counted(self.scenarios, 'scenario')}"
         return f"{self.scope}: {tried}{self._cut() or ', complete'}"

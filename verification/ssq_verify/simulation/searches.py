@@ -89,6 +89,27 @@ class CrashPairs:
 
 
 @dataclass(kw_only=True, slots=True)
+class Alone:
+    """At each point, one at a time, another worker runs than the one whose turn it is, in each scenario."""
+
+    scope: str
+    scenarios: tuple[Scenario, ...]
+    schedules: int = 0
+
+    def runs(self) -> Runs:
+        """Yield each schedule once; where a scenario allows faults, one comes in its place."""
+        for scenario in self.scenarios:
+            tried = Exhaustive(Bounds(deviations=1))
+            for strategy in tried.runs():
+                yield scenario, strategy
+            self.schedules += tried.schedules
+
+    def covered(self) -> Covered:
+        """Return how many schedules there are."""
+        return Covered(scope=self.scope, schedules=self.schedules, scenarios=len(self.scenarios))
+
+
+@dataclass(kw_only=True, slots=True)
 class All:
     """All schedules of one scenario within bounds."""
 

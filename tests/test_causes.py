@@ -8,7 +8,7 @@ from ssq_verify.machine import SETTINGS
 from ssq_verify.repro import smallest
 from ssq_verify.scenario import Faults, Scenario, Step, StepKind
 from ssq_verify.simulation.campaign import small
-from ssq_verify.simulation.causes import CAUSES_MAX, UNSYNCED, Cause, different
+from ssq_verify.simulation.causes import CAUSES_MAX, ERROR, UNSYNCED, Cause, different
 from ssq_verify.simulation.exhaustive import Bounds
 from ssq_verify.simulation.exploring import explore
 from ssq_verify.simulation.searches import All
@@ -51,6 +51,13 @@ def test_other_faults_come_before_other_operations():
     killed, later = failure(8, "kills", inside=("claim",)), failure(9, "kills", inside=("claim",))
 
     assert different([later, elsewhere, killed, plain]) == [plain, elsewhere, killed]
+
+
+def test_a_failing_call_is_told_after_a_crash():
+    """A queue that loses a job when a worker dies is told of by that first."""
+    failing, killed = failure(1, ERROR, inside=("claim",)), failure(2, "kills", inside=("claim",))
+
+    assert different([failing, killed]) == [killed, failing]
 
 
 def test_a_few_of_each_invariant_are_kept():

@@ -83,7 +83,7 @@ def test_a_failure_is_told_replayed_and_mended(ssq, tmp_path):
     assert 1 <= len(story_rows) <= 10
     assert out.count("✗ here") == 1
     assert again == 1
-    assert "still fails" in told
+    assert re.search(r"^still fails: [a-z-]+, with the history that was recorded$", told, flags=re.MULTILINE)
     assert "✗ here" in told
     assert told.splitlines()[-1] == " ".join(["ssq", *replay])
     assert mended == 0
@@ -112,12 +112,14 @@ def test_replay_as_json(ssq):
     """`ssq replay --json` says in one document whether the repro still fails."""
     _, out, _ = ssq("verify", "naive-file", "--invariants", "fencing", "--json")
     repro = json.loads(out)["verdicts"][0]["repro"]
+    recorded = json.loads(Path(repro).read_text())["digest"]
 
     code, out, error = ssq("replay", repro, "--json")
     document = json.loads(out)
 
     assert (code, error) == (1, "")
     assert (document["invariant"], document["result"]) == ("fencing", "still fails")
+    assert (document["digest"], document["same_history"]) == (recorded, True)
 
 
 @pytest.mark.scenario("command-line/a-factory-that-raises")

@@ -271,7 +271,9 @@ def _result(outcome: "Replayed") -> Text:
     """Say in a line what a replay came to."""
     schedules = f"{outcome.tried:,} schedules" if outcome.tried != 1 else "1 schedule"
     changed = f"the code changed, and {schedules} near the recorded one"
+    history = "the history that was recorded" if outcome.is_same_history else "another history than recorded"
     more = {
+        "still fails": f", with {history}",
         "still fails nearby": "; the code changed, and a schedule near the recorded one fails now",
         "fixed": f"; {changed} were tried: no other fails" if outcome.tried else "",
         "diverged": f"; {changed} were tried: none fails, but there are more: run ssq verify",
@@ -296,6 +298,8 @@ def _witness_length(verdict: Verdict) -> int:
 
 
 def _replay_document(path: Path, repro: "Repro", outcome: "Replayed") -> dict[str, Any]:
+    from ssq_verify.repro import digest  # noqa: PLC0415 - see the module's docstring
+
     violation = outcome.violation
     return {
         "repro": str(path),
@@ -303,6 +307,8 @@ def _replay_document(path: Path, repro: "Repro", outcome: "Replayed") -> dict[st
         "invariant": repro.invariant,
         "result": outcome.result.value,
         "tried": outcome.tried,
+        "digest": digest(outcome.history),
+        "same_history": outcome.is_same_history,
         "sentence": None if violation is None else violation.sentence,
         "witness": None if violation is None else msgspec.to_builtins(violation.witness),
     }

@@ -10,6 +10,7 @@ from ssq_verify.simulation.world import KILL, PAUSE, POWER_LOSS
 CAUSES_MAX = 3
 """Of one invariant so many failures are shrunk and shown."""
 UNSYNCED = "losses of what was not synced"
+ERROR = "I/O errors"
 
 
 class Cause(NamedTuple):
@@ -60,7 +61,7 @@ def loses_unsynced(run: Simulated) -> bool:
 def kinds_of(fault: str) -> str:
     """Return what faults of this kind are called: `kills`, `power losses`, `pauses`, `I/O errors`."""
     known = {KILL: "kills", POWER_LOSS: "power losses"}
-    return "pauses" if fault.startswith(PAUSE) else known.get(fault, "I/O errors")
+    return "pauses" if fault.startswith(PAUSE) else known.get(fault, ERROR)
 
 
 def different(found: Sequence[F]) -> list[F]:
@@ -72,8 +73,13 @@ def different(found: Sequence[F]) -> list[F]:
             known = [one for one in chosen if one.invariant == each.invariant]
             if len(known) < CAUSES_MAX and all(is_new(each.cause, one.cause) for one in known):
                 chosen.append(each)
-    # What only a loss of power does tells more than what any crash does.
-    return sorted(chosen, key=lambda each: (each.invariant, UNSYNCED not in each.cause.faults, each.size))
+    return sorted(chosen, key=_by_what_it_tells)
+
+
+def _by_what_it_tells(found: HasCause) -> tuple[object, ...]:
+    """Return a key: what a loss of power takes tells more than a crash, that more than a failing call."""
+    faults = found.cause.faults
+    return found.invariant, UNSYNCED not in faults, ERROR in faults, found.size
 
 
 def _has_other_faults(one: Cause, other: Cause) -> bool:

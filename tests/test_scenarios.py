@@ -10,6 +10,7 @@ from ssq_verify.scenario import StepKind
 from ssq_verify.sightings import executions_max, sightings
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.scenarios import CATALOGUE, Takes, offered
+from ssq_verify.simulation.scenarios.needs import OFFERED, Need
 from ssq_verify.simulation.strategies import AtRandom
 from ssq_verify.simulation.tape import Replay
 from ssq_verify.subject import load
@@ -122,3 +123,8 @@ def test_no_step_asks_for_what_is_not_offered(operation):
 
     assert steps
     assert StepKind(operation) not in {step.do for step in steps}
+
+
+def test_each_need_is_decided():
+    """No scenario can ask for something of which nobody says when a queue offers it."""
+    assert set(OFFERED) == set(Need)

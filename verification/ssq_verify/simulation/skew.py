@@ -14,7 +14,7 @@ import msgspec
 from ssq_verify.execution import scratch
 from ssq_verify.history import EventType, History, Terms, joined
 from ssq_verify.judge import evidence, violations
-from ssq_verify.scenario import SETUP_WORKER, Faults, Scenario, Settings, Step
+from ssq_verify.scenario import SETUP_WORKER, Faults, Scenario, Settings
 from ssq_verify.simulation.campaign import probe
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pool
@@ -25,12 +25,12 @@ from ssq_verify.simulation.scenarios.parts import (
     Steps,
     ack,
     backlog,
+    begins_at,
     claim,
-    clock,
     extend,
     handles,
     later,
-    reopen,
+    polls_at,
     scenario,
 )
 from ssq_verify.simulation.strategies import AtRandom, StrikeAt
@@ -219,9 +219,9 @@ def _not_measurable(subject: Subject, terms: Terms, not_simulatable: str | None)
 def _skewed(settings: Settings, terms: Terms, holder: float, other: float) -> tuple[Scenario, ...]:
     """Return the scenarios in which one holds a job and another polls, with clocks that are so far off."""
     ttl = settings.lease_ttl_seconds
-    clocks: Steps = (*_set("w1", holder), *_set("w2", other))
+    clocks: Steps = (*begins_at("w1", holder), *begins_at("w2", other))
     # Enqueued by the holder's clock, or it might say that the job is not there yet.
-    job = (*_set(SETUP_WORKER, holder), *backlog("j1"))
+    job = (*begins_at(SETUP_WORKER, holder), *backlog("j1"))
     worked: list[tuple[Steps, float]] = [((claim("w1", "held"),), 0.0)]
     if terms.extend:
         worked.append(((claim("w1", "held"), later("w1", ttl / 2), extend("w1", "held")), ttl / 2))
@@ -231,27 +231,12 @@ def _skewed(settings: Settings, terms: Terms, holder: float, other: float) -> tu
             job,
             clocks,
             (*steps, later("w1", ttl + SECOND), ack("w1", "held")),
-            _polled(begun + end for end in ends),
+            tuple(polls_at("w2", (begun + end for end in ends))),
         )
         for steps, begun in worked
         # A queue may look for expired jobs only now and then: an early poll can make a late one blind.
         for ends in ((ttl - MARGIN_SECONDS,), (ttl / 2, ttl - SECOND, ttl - 0.01, ttl - MARGIN_SECONDS))
     )
-
-
-def _polled(moments: Iterable[float]) -> Steps:
-    """Return the polls of w2, which handles what it gets at once."""
-    steps: list[Step] = []
-    now = 0.0
-    for number, moment in enumerate(moments):
-        steps += [later("w2", moment - now), *handles("w2", f"poll {number}")]
-        now = moment
-    return tuple(steps)
-
-
-def _set(worker: str, offset: float) -> Steps:
-    """Return the steps of a worker whose clock was wrong before it opened the queue."""
-    return (clock(worker, offset), reopen(worker)) if offset else ()
 
 
 def _paused(settings: Settings, seconds: float) -> Scenario:

@@ -1,12 +1,14 @@
 """What may jobs and handles come into the middle of? Claims, acks, each other, live leases, old backlogs."""
 
 from ssq_verify.history import Terms
-from ssq_verify.scenario import SETUP_WORKER, Scenario, Settings
+from ssq_verify.scenario import SETUP_WORKER, Settings
 from ssq_verify.sightings import Sighting
 from ssq_verify.simulation.scenarios.named import Takes, named
+from ssq_verify.simulation.scenarios.needs import Need
 from ssq_verify.simulation.scenarios.parts import (
     SECOND,
     TICK,
+    Scenarios,
     ack,
     backlog,
     claim,
@@ -22,7 +24,6 @@ from ssq_verify.simulation.scenarios.parts import (
     times,
 )
 
-Scenarios = tuple[Scenario, ...]
 LONG = "a payload that is longer than the other one by so much that what two writers mix up can be told apart"
 
 
@@ -47,10 +48,9 @@ def _two_producers(settings: Settings, _terms: Terms) -> Scenarios:
     "Two producers enqueue the same job id at once; there is one job, and its payload is one of the two.",
     Sighting.TWO_OF_ONE_JOB,
     takes=Takes.PREEMPTION,
+    needs=(Need.IDEMPOTENT_ENQUEUE,),
 )
-def _two_producers_of_one_job(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.idempotent_enqueue:
-        return ()
+def _two_producers_of_one_job(settings: Settings, _terms: Terms) -> Scenarios:
     producers = ((enqueue("w1", "j1", "short"),), (enqueue("w2", "j1", LONG),))
     consumer = (later("w3", SECOND), claim("w3", "first"), claim("w3", "none"), ack("w3", "first"))
     return (scenario(settings, *producers, (*consumer, claim("w3", "none either"))),)
@@ -59,10 +59,9 @@ def _two_producers_of_one_job(settings: Settings, terms: Terms) -> Scenarios:
 @named(
     "A job is enqueued that is being worked on: nothing changes, and nobody else gets it.",
     Sighting.ENQUEUE_OF_HELD,
+    needs=(Need.IDEMPOTENT_ENQUEUE,),
 )
-def _enqueue_of_a_held_job(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.idempotent_enqueue:
-        return ()
+def _enqueue_of_a_held_job(settings: Settings, _terms: Terms) -> Scenarios:
     other = (later("w2", SECOND), enqueue("w2", "j1"), claim("w2", "none"))
     return (scenario(settings, backlog("j1"), handles("w1", "held", for_seconds=2 * SECOND), other),)
 
@@ -71,10 +70,9 @@ def _enqueue_of_a_held_job(settings: Settings, terms: Terms) -> Scenarios:
     "A job is enqueued while its last incarnation is being acked: it is new, or changes nothing.",
     Sighting.ENQUEUE_BESIDE_ACK,
     takes=Takes.PREEMPTION,
+    needs=(Need.IDEMPOTENT_ENQUEUE,),
 )
-def _enqueue_of_a_job_being_acked(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.idempotent_enqueue:
-        return ()
+def _enqueue_of_a_job_being_acked(settings: Settings, _terms: Terms) -> Scenarios:
     held_first = claim(SETUP_WORKER, "held")
     new = enqueue("w2", "j1", "new")
     others = (
@@ -105,11 +103,12 @@ def _others_inside_an_ack(settings: Settings, terms: Terms) -> Scenarios:
     "A job that was given back rests for as long as it should, then is there; the next rest is longer.",
     Sighting.RESTED,
     Sighting.POLL_IN_REST,
+    needs=(Need.BACK_OFF, Need.RELEASE),
 )
 def _back_off_ends(settings: Settings, terms: Terms) -> Scenarios:
     retry, skew = settings.retry, times(settings, terms).skew
     first, second = retry.backoff_seconds(1), retry.backoff_seconds(2)
-    if not terms.back_off or not terms.release or first <= 2 * skew:
+    if first <= 2 * skew:
         return ()
     failing = [claim("w1", "first"), release("w1", "first")]
     early = [later("w1", first - skew - 4 * TICK), claim("w1", "early")]
@@ -123,10 +122,9 @@ def _back_off_ends(settings: Settings, terms: Terms) -> Scenarios:
 @named(
     "A worker opens a handle, its first or another, in the middle of another's lease, and polls.",
     Sighting.OPEN_OVER_LEASES,
+    needs=(Need.LEASE,),
 )
-def _new_handle_over_live_leases(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
+def _new_handle_over_live_leases(settings: Settings, _terms: Terms) -> Scenarios:
     holder = handles("w1", "held", for_seconds=3 * SECOND)
     fresh = (reopen("w2"), later("w2", SECOND), reopen("w2"), *handles("w2", "next"))
     restarted = (crash("w2"), later("w2", SECOND), reopen("w2"), *handles("w2", "next"))

@@ -6,26 +6,28 @@ from ssq_verify.history import Terms
 from ssq_verify.scenario import Scenario, Settings, Step
 from ssq_verify.sightings import Sighting
 from ssq_verify.simulation.scenarios.named import named
+from ssq_verify.simulation.scenarios.needs import Need
 from ssq_verify.simulation.scenarios.parts import (
     EAST,
     SECOND,
     TICK,
     WEST,
+    Scenarios,
     Steps,
     Times,
     ack,
     backlog,
+    begins_at,
     claim,
     clock,
     extend,
     handles,
     later,
-    reopen,
+    polls_at,
     scenario,
     times,
 )
 
-Scenarios = tuple[Scenario, ...]
 EVENTS = 20
 """More than there are between a claim and a poll that comes a lease later, each a microsecond."""
 
@@ -33,47 +35,43 @@ EVENTS = 20
 @named(
     "The clocks of a holder and of who waits for its job differ by E either way; polls around a lease's end.",
     Sighting.CLOCK_AT,
+    needs=(Need.LEASE, Need.SKEW),
 )
 def _clocks_differ_by_e(settings: Settings, terms: Terms) -> Scenarios:
     span = times(settings, terms)
-    if not terms.lease or not span.skew:
-        return ()
     return tuple(_differing(settings, span, *offsets) for offsets in _within(span.skew))
 
 
-@named("The two clocks differ by half of E, or by all of it but a microsecond.", Sighting.CLOCK_WITHIN)
+@named(
+    "The two clocks differ by half of E, or by all of it but a microsecond.",
+    Sighting.CLOCK_WITHIN,
+    needs=(Need.LEASE, Need.SKEW),
+)
 def _clocks_differ_by_less_than_e(settings: Settings, terms: Terms) -> Scenarios:
     span = times(settings, terms)
-    if not terms.lease or not span.skew:
-        return ()
-    offsets = (span.skew / 2, span.skew - TICK)
-    return tuple(_differing(settings, span, *pair) for off in offsets for pair in ((0.0, off), (-off, 0.0)))
+    return tuple(_differing(settings, span, *pair) for pair in _apart(span.skew / 2, span.skew - TICK))
 
 
 @named(
     "Beyond E a job may be given to two, but nothing is lost, and only the current holder's ack counts.",
     Sighting.CLOCK_BEYOND,
+    needs=(Need.LEASE, Need.WORKERS_CLOCK),
 )
 def _clocks_differ_by_more_than_e(settings: Settings, terms: Terms) -> Scenarios:
     span = times(settings, terms)
-    if not terms.lease or terms.max_clock_skew_seconds is None:
-        return ()
-    offsets = (span.skew + TICK, span.skew + span.ttl / 2)
     return tuple(
         _differing(settings, span, *pair, worked=span.ttl - SECOND)
-        for off in offsets
-        for pair in ((0.0, off), (-off, 0.0))
+        for pair in _apart(span.skew + TICK, span.skew + span.ttl / 2)
     )
 
 
 @named(
     "A clock jumps while its worker holds a job, and before it polls; the leases hold on.",
     Sighting.CLOCK_OF_HOLDER,
+    needs=(Need.LEASE, Need.SKEW),
 )
 def _clocks_jump(settings: Settings, terms: Terms) -> Scenarios:
     span = times(settings, terms)
-    if not terms.lease or not span.skew:
-        return ()
     beats: Steps = (later("w1", span.ttl / 4), extend("w1", "held")) if terms.extend else ()
     polls: Steps = (later("w2", SECOND), claim("w2", "first"))
     return tuple(
@@ -97,11 +95,10 @@ def _clocks_jump(settings: Settings, terms: Terms) -> Scenarios:
     "One clock goes too fast, or too slow, and is never wrong by more than E.",
     Sighting.CLOCK_AT,
     Sighting.RECLAIM,
+    needs=(Need.LEASE, Need.SKEW),
 )
 def _clocks_drift(settings: Settings, terms: Terms) -> Scenarios:
     span = times(settings, terms)
-    if not terms.lease or not span.skew:
-        return ()
     holder: Steps = (claim("w1", "held"), later("w1", 2 * span.overdue))
     other: Steps = (*_around(span, 0.0), later("w2", span.ttl / 2), *handles("w2", "again"))
     # It is E off at the beginning and right at the end, when all of the waiting is done, even one by one.
@@ -118,10 +115,9 @@ def _clocks_drift(settings: Settings, terms: Terms) -> Scenarios:
     "Two workers live in time zones far from each other; a lease is as long in both.",
     Sighting.OTHER_ZONE,
     Sighting.RECLAIM,
+    needs=(Need.LEASE,),
 )
 def _time_zones(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
     span = times(settings, terms)
     return tuple(
         scenario(
@@ -139,22 +135,23 @@ def _within(skew: float) -> Iterator[tuple[float, float]]:
     yield from ((0.0, skew), (0.0, -skew), (skew, 0.0), (-skew, 0.0), (-skew / 2, skew / 2))
 
 
+def _apart(*differences: float) -> Iterator[tuple[float, float]]:
+    """Yield the offsets of two clocks that differ by so much, the claimer's ahead or the holder's behind."""
+    for off in differences:
+        yield from ((0.0, off), (-off, 0.0))
+
+
 def _differing(
     settings: Settings, span: Times, holder: float, other: float, *, worked: float | None = None
 ) -> Scenario:
     """Return a scenario of two clocks; the holder acks after it has worked for so long, else very late."""
     for_seconds = 3 * span.overdue if worked is None else worked
-    held = (*_set("w1", holder), *handles("w1", "held", for_seconds=for_seconds))
-    return scenario(settings, backlog("j1"), held, (*_set("w2", other), *_around(span, 0.0)))
-
-
-def _set(worker: str, offset: float) -> Steps:
-    """Return the steps of a worker whose clock was wrong before it opened the queue."""
-    return (clock(worker, offset), reopen(worker)) if offset else ()
+    held = (*begins_at("w1", holder), *handles("w1", "held", for_seconds=for_seconds))
+    return scenario(settings, backlog("j1"), held, (*begins_at("w2", other), *_around(span, 0.0)))
 
 
 def _around(span: Times, waited: float) -> Iterator[Step]:
-    """Yield the polls of w2 around the end of a lease that was claimed so long ago, by any clock within E."""
+    """Return the polls of w2 around the end of a lease that began so long ago, by any clock within E."""
     moments = (
         span.ttl / 2,
         span.ttl * 3 / 4,
@@ -163,11 +160,7 @@ def _around(span: Times, waited: float) -> Iterator[Step]:
         span.takeover,
         span.overdue,
     )
-    now = waited
-    for number, moment in enumerate(sorted(set(moments))):
-        yield later("w2", moment - now)
-        yield from handles("w2", f"poll {number}")
-        now = moment
+    return polls_at("w2", sorted(set(moments)), since=waited)
 
 
 SCENARIOS = (

@@ -1,11 +1,13 @@
 """What becomes of jobs whose holders die, or give them back, once and again?"""
 
 from ssq_verify.history import Terms
-from ssq_verify.scenario import SETUP_WORKER, Faults, Scenario, Settings
+from ssq_verify.scenario import SETUP_WORKER, Faults, Settings
 from ssq_verify.sightings import Sighting
 from ssq_verify.simulation.scenarios.named import Takes, named
+from ssq_verify.simulation.scenarios.needs import Need
 from ssq_verify.simulation.scenarios.parts import (
     SECOND,
+    Scenarios,
     Steps,
     ack,
     backlog,
@@ -23,23 +25,18 @@ from ssq_verify.simulation.scenarios.parts import (
     times,
 )
 
-Scenarios = tuple[Scenario, ...]
-ATTEMPTS_MAX = 10
-"""A queue that allows more is given up after so many: what they cost would say nothing new."""
-
 
 @named(
     "Every holder of a job dies, up to the declared bound; then nobody may get it again, but the next job.",
     Sighting.EVERY_HOLDER_DIED,
     Sighting.DEAD_BY_EXPIRY,
+    needs=(Need.LEASE, Need.BOUND),
 )
 def _poison_job(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease or not _bounded(terms):
-        return ()
     overdue = times(settings, terms).overdue
     killed = tuple(
         step
-        for attempt in range(1, (terms.max_attempts or 0) + 1)
+        for attempt in _attempts(terms)
         for step in (claim("w1", f"attempt {attempt}"), crash("w1"), later("w1", overdue))
     )
     after = (*handles("w1", "one more"), later("w1", overdue), claim("w1", "and one more"))
@@ -49,10 +46,9 @@ def _poison_job(settings: Settings, terms: Terms) -> Scenarios:
 @named(
     "Each of several workers dies of the same job, while other jobs wait and must be handled.",
     Sighting.EVERY_HOLDER_DIED,
+    needs=(Need.LEASE, Need.BOUND),
 )
 def _poison_job_among_others(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease or not _bounded(terms):
-        return ()
     overdue = times(settings, terms).overdue
     bound = terms.max_attempts or 0
     dying = tuple(
@@ -74,12 +70,11 @@ def _poison_job_among_others(settings: Settings, terms: Terms) -> Scenarios:
 @named(
     "A job is given back at each attempt, up to the last; then it is dead, until someone requeues it.",
     Sighting.DEAD_BY_RELEASE,
+    needs=(Need.BOUND, Need.RELEASE),
 )
 def _dead_letter_by_release(settings: Settings, terms: Terms) -> Scenarios:
-    if not _bounded(terms) or not terms.release:
-        return ()
     failing: list[Steps] = []
-    for attempt in range(1, (terms.max_attempts or 0) + 1):
+    for attempt in _attempts(terms):
         name = f"attempt {attempt}"
         failing.append(
             (claim("w1", name), release("w1", name), later("w1", rested(settings, terms, attempt)))
@@ -95,14 +90,13 @@ def _dead_letter_by_release(settings: Settings, terms: Terms) -> Scenarios:
 @named(
     "No holder of a job dies, and none comes back in time; after the last lease the job is dead.",
     Sighting.DEAD_BY_EXPIRY,
+    needs=(Need.LEASE, Need.BOUND),
 )
 def _dead_letter_by_expiry(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease or not _bounded(terms):
-        return ()
     overdue = times(settings, terms).overdue
     late = tuple(
         step
-        for attempt in range(1, (terms.max_attempts or 0) + 1)
+        for attempt in _attempts(terms)
         for step in (claim("w1", f"attempt {attempt}"), later("w1", overdue))
     )
     other = (later("w2", overdue * ((terms.max_attempts or 0) + 1)), claim("w2", "one more"))
@@ -114,10 +108,9 @@ def _dead_letter_by_expiry(settings: Settings, terms: Terms) -> Scenarios:
     Sighting.RECLAIM,
     Sighting.SECOND_HOLDER_DIED,
     takes=Takes.FAULT,
+    needs=(Need.LEASE,),
 )
 def _second_kill(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
     overdue = times(settings, terms).overdue
     third = (later("w3", 2 * overdue + SECOND), *handles("w3", "third"))
     return tuple(
@@ -157,13 +150,11 @@ def _kill_inside_each_operation(settings: Settings, terms: Terms) -> Scenarios:
     "A worker buries a job, and then requeues it, and may die at each step of both.",
     Sighting.REQUEUED,
     takes=Takes.NOTHING,
+    needs=(Need.BOUND, Need.DEAD_LETTERS, Need.RELEASE),
 )
 def _kill_inside_requeue(settings: Settings, terms: Terms) -> Scenarios:
-    if not _bounded(terms) or not terms.dead_letters or not terms.release:
-        return ()
-    bound = terms.max_attempts or 0
     early: Steps = backlog("j1")
-    for attempt in range(1, bound):
+    for attempt in _attempts(terms)[:-1]:
         name = f"attempt {attempt}"
         rest = rested(settings, terms, attempt)
         early += (claim(SETUP_WORKER, name), release(SETUP_WORKER, name), later(SETUP_WORKER, rest))
@@ -173,8 +164,9 @@ def _kill_inside_requeue(settings: Settings, terms: Terms) -> Scenarios:
     return (scenario(settings, early, burying, after, faults=Faults(kills=1)),)
 
 
-def _bounded(terms: Terms) -> bool:
-    return terms.max_attempts is not None and terms.max_attempts <= ATTEMPTS_MAX
+def _attempts(terms: Terms) -> range:
+    """Return the numbers of all attempts of a job, where there is a bound of them."""
+    return range(1, (terms.max_attempts or 0) + 1)
 
 
 SCENARIOS = (

@@ -1,6 +1,6 @@
 """What is a scenario made of? Steps by short names, and the times at which queues go wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ssq_verify.history import Terms
@@ -14,6 +14,7 @@ EAST, WEST = "Pacific/Kiritimati", "Etc/GMT+12"
 """Fourteen hours before and twelve behind: the most that two clocks on a wall can differ."""
 
 Steps = tuple[Step, ...]
+Scenarios = tuple[Scenario, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,11 +45,6 @@ def times(settings: Settings, terms: Terms) -> Times:
     promised = terms.max_clock_skew_seconds or 0.0
     skew = settings.max_clock_skew_seconds if 0 < promised < COARSE else promised
     return Times(ttl=settings.lease_ttl_seconds, skew=skew)
-
-
-def has(do: StepKind, terms: Terms) -> bool:
-    """Whether a queue offers an operation on claims."""
-    return {StepKind.EXTEND: terms.extend, StepKind.RELEASE: terms.release}.get(do, True)
 
 
 def rested(settings: Settings, terms: Terms, attempt: int) -> float:
@@ -124,6 +120,11 @@ def reopen(worker: str) -> Step:
     return Step(do=StepKind.OPEN, worker=worker)
 
 
+def begins_at(worker: str, offset: float) -> Steps:
+    """Return the steps of a worker whose clock was wrong by so much before it opened the queue."""
+    return (clock(worker, offset), reopen(worker)) if offset else ()
+
+
 def crash(worker: str) -> Step:
     """Return a step in which a worker dies between two operations."""
     return Step(do=StepKind.CRASH, worker=worker)
@@ -140,3 +141,12 @@ def polls(worker: str, *, every: float, count: int, name: str) -> Iterator[Step]
     for number in range(1, count + 1):
         yield later(worker, every)
         yield from handles(worker, f"{name} {number}")
+
+
+def polls_at(worker: str, moments: Iterable[float], *, since: float = 0.0) -> Iterator[Step]:
+    """Yield polls at these moments, counted as `since` is; what is found is handled at once."""
+    now = since
+    for number, moment in enumerate(moments):
+        yield later(worker, moment - now)
+        yield from handles(worker, f"poll {number}")
+        now = moment

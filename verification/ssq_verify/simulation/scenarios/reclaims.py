@@ -3,12 +3,14 @@
 import math
 
 from ssq_verify.history import Terms
-from ssq_verify.scenario import SETUP_WORKER, Faults, Scenario, Settings, StepKind
+from ssq_verify.scenario import SETUP_WORKER, Faults, Settings, StepKind
 from ssq_verify.sightings import Sighting
 from ssq_verify.simulation.scenarios.named import Named, Takes, named
+from ssq_verify.simulation.scenarios.needs import Need, to_use
 from ssq_verify.simulation.scenarios.parts import (
     SECOND,
     TICK,
+    Scenarios,
     Steps,
     ack,
     backlog,
@@ -17,7 +19,6 @@ from ssq_verify.simulation.scenarios.parts import (
     enqueue,
     extend,
     handles,
-    has,
     held,
     later,
     polls,
@@ -28,7 +29,6 @@ from ssq_verify.simulation.scenarios.parts import (
     use,
 )
 
-Scenarios = tuple[Scenario, ...]
 HEARTBEATS = 4
 ROUNDS = 8
 """Of arrivals: more than there are workers, so that an order that is kept only roughly is no excuse."""
@@ -39,10 +39,9 @@ ROUNDS = 8
     Sighting.RECLAIM,
     Sighting.RECLAIM_IN_CLAIM,
     takes=Takes.PREEMPTION,
+    needs=(Need.LEASE,),
 )
 def _reclaim_inside_claim(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
     dead = held("j1", then=times(settings, terms).overdue)
     waiting = (enqueue(SETUP_WORKER, "j2"),)
     return (scenario(settings, dead, waiting, handles("w1", "one"), handles("w2", "other")),)
@@ -50,8 +49,6 @@ def _reclaim_inside_claim(settings: Settings, terms: Terms) -> Scenarios:
 
 def _inside(do: StepKind, seen: Sighting) -> Named:
     def make(settings: Settings, terms: Terms) -> Scenarios:
-        if not terms.lease or not has(do, terms):
-            return ()
         overdue = times(settings, terms).overdue
         # Both wake at the same instant, and who slept last goes first.
         waits = (later("w1", overdue - SECOND), later("w1", SECOND))
@@ -61,7 +58,12 @@ def _inside(do: StepKind, seen: Sighting) -> Named:
 
     sentence = f"A reclaim comes while the job's late holder is in the middle of its {do}."
     return Named(
-        name=f"reclaim-inside-{do}", sentence=sentence, make=make, shows=(seen,), takes=Takes.PREEMPTION
+        name=f"reclaim-inside-{do}",
+        sentence=sentence,
+        make=make,
+        shows=(seen,),
+        takes=Takes.PREEMPTION,
+        needs=(Need.LEASE, *to_use(do)),
     )
 
 
@@ -70,10 +72,9 @@ def _inside(do: StepKind, seen: Sighting) -> Named:
     Sighting.RECLAIM,
     Sighting.TWO_CLAIMS,
     takes=Takes.PREEMPTION,
+    needs=(Need.LEASE,),
 )
 def _two_reclaims(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
     dead = held("j1", then=times(settings, terms).overdue)
     return (scenario(settings, dead, handles("w1", "one"), handles("w2", "other")),)
 
@@ -82,10 +83,9 @@ def _two_reclaims(settings: Settings, terms: Terms) -> Scenarios:
     "Each of two workers takes a job whose lease has ended, at the same time.",
     Sighting.TWO_RECLAIMS,
     takes=Takes.PREEMPTION,
+    needs=(Need.LEASE,),
 )
 def _two_reclaims_of_two_jobs(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
     second = (enqueue(SETUP_WORKER, "j2"), claim(SETUP_WORKER, "second"), crash(SETUP_WORKER))
     dead = (*held("j1"), *second, later(SETUP_WORKER, times(settings, terms).overdue))
     return (scenario(settings, dead, handles("w1", "one"), handles("w2", "other")),)
@@ -95,10 +95,9 @@ def _two_reclaims_of_two_jobs(settings: Settings, terms: Terms) -> Scenarios:
     "While one worker is in the middle of a claim, another claims, fails and claims again (ABA).",
     Sighting.OVERTAKEN,
     takes=Takes.PREEMPTION,
+    needs=(Need.RELEASE,),
 )
 def _claim_and_release_overtake_a_claim(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.release:
-        return ()
     longest = times(settings, terms).overdue
     rest = rested(settings, terms, 1)
     slow = handles("w1", "slow")
@@ -115,10 +114,9 @@ def _claim_and_release_overtake_a_claim(settings: Settings, terms: Terms) -> Sce
     Sighting.RECLAIM,
     Sighting.RECLAIM_SOON,
     Sighting.RECLAIM_OF_HEARTBEAT,
+    needs=(Need.LEASE, Need.EXTEND),
 )
 def _heartbeats_then_death(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease or not terms.extend:
-        return ()
     span = times(settings, terms)
     beat, step = span.ttl / 2, span.skew or SECOND
     alive = (each for _ in range(HEARTBEATS) for each in (later("w1", beat), extend("w1", "held")))
@@ -133,10 +131,9 @@ def _heartbeats_then_death(settings: Settings, terms: Terms) -> Scenarios:
     "A holder dies; nothing else is there and nothing comes, and one poll must find the job.",
     Sighting.RECLAIM,
     Sighting.HOLDER_DIED,
+    needs=(Need.LEASE,),
 )
 def _reclaim_on_an_idle_queue(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
     overdue = times(settings, terms).overdue
     holder = (claim("w1", "held"), crash("w1"))
     return (
@@ -150,10 +147,9 @@ def _reclaim_on_an_idle_queue(settings: Settings, terms: Terms) -> Scenarios:
     "A holder dies; jobs keep coming, and workers keep polling, before and after its lease has ended.",
     Sighting.RECLAIM,
     Sighting.HOLDER_DIED,
+    needs=(Need.LEASE,),
 )
 def _reclaim_under_arrivals(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
     every = times(settings, terms).overdue / 4
     holder = (claim("w1", "held"), crash("w1"))
     numbers = range(2, ROUNDS + 2)
@@ -166,10 +162,9 @@ def _reclaim_under_arrivals(settings: Settings, terms: Terms) -> Scenarios:
     "Polls just before, at and after the end of a lease, and the moment from which another may have the job.",
     Sighting.RECLAIM,
     Sighting.RECLAIM_AT_ONCE,
+    needs=(Need.LEASE,),
 )
 def _reclaim_at_its_first_moment(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
     span = times(settings, terms)
     # The claim's return, and the call of the poll, are one event each.
     moments = [span.ttl - 2 * TICK, span.takeover - 2 * TICK]

@@ -1,12 +1,10 @@
 """What is small enough to be tried in every order? So many workers, each with one claim and one ack."""
 
 from ssq_verify.history import Terms
-from ssq_verify.scenario import Scenario, Settings
+from ssq_verify.scenario import Settings
 from ssq_verify.sightings import Sighting
 from ssq_verify.simulation.scenarios.named import Takes, named
-from ssq_verify.simulation.scenarios.parts import backlog, handles, scenario
-
-Scenarios = tuple[Scenario, ...]
+from ssq_verify.simulation.scenarios.parts import Scenarios, backlog, handles, scenario
 
 
 @named("Two workers want the only job.", Sighting.TWO_CLAIMS, takes=Takes.PREEMPTION)

@@ -1,18 +1,19 @@
 """What may a holder still do whose lease has ended? Each operation, at each of three moments."""
 
 from ssq_verify.history import Terms
-from ssq_verify.scenario import Scenario, Settings, StepKind
+from ssq_verify.scenario import Settings, StepKind
 from ssq_verify.sightings import Sighting
 from ssq_verify.simulation.scenarios.named import Named, named
+from ssq_verify.simulation.scenarios.needs import Need, to_use
 from ssq_verify.simulation.scenarios.parts import (
     TICK,
+    Scenarios,
     Steps,
     ack,
     backlog,
     claim,
     enqueue,
     handles,
-    has,
     later,
     scenario,
     times,
@@ -20,13 +21,15 @@ from ssq_verify.simulation.scenarios.parts import (
 )
 
 USES = (StepKind.ACK, StepKind.RELEASE, StepKind.EXTEND)
-Scenarios = tuple[Scenario, ...]
+FENCED = (Need.LEASE, Need.FENCING)
 
 
-@named("A job waits for two leases before it is claimed; its holder still has a whole one.", Sighting.AGED)
+@named(
+    "A job waits for two leases before it is claimed; its holder still has a whole one.",
+    Sighting.AGED,
+    needs=(Need.LEASE,),
+)
 def _aged_in_queue(settings: Settings, terms: Terms) -> Scenarios:
-    if not terms.lease:
-        return ()
     ttl = times(settings, terms).ttl
     waited = (*backlog("j1"), later("setup", 2 * ttl))
     holder = handles("w1", "old", for_seconds=ttl - TICK)
@@ -36,8 +39,6 @@ def _aged_in_queue(settings: Settings, terms: Terms) -> Scenarios:
 
 def _late(do: StepKind) -> Named:
     def make(settings: Settings, terms: Terms) -> Scenarios:
-        if not terms.lease or not has(do, terms):
-            return ()
         overdue = times(settings, terms).overdue
         holder = (claim("w1", "held"), later("w1", overdue), use(do, "w1", "held"))
         other = (later("w2", overdue + 1), claim("w2", "next"))
@@ -49,13 +50,17 @@ def _late(do: StepKind) -> Named:
         StepKind.RELEASE: Sighting.RELEASE_LATE,
         StepKind.EXTEND: Sighting.EXTEND_LATE,
     }
-    return Named(name=f"{do}-after-expiry", sentence=sentence, make=make, shows=(seen[do],))
+    return Named(
+        name=f"{do}-after-expiry",
+        sentence=sentence,
+        make=make,
+        shows=(seen[do],),
+        needs=(Need.LEASE, *to_use(do)),
+    )
 
 
 def _after_next_claim(do: StepKind) -> Named:
     def make(settings: Settings, terms: Terms) -> Scenarios:
-        if not _is_fenced(do, terms):
-            return ()
         overdue = times(settings, terms).overdue
         stale = (claim("w1", "held"), later("w1", overdue + 1), use(do, "w1", "held"))
         next_ = (later("w2", overdue), *handles("w2", "next", for_seconds=3))
@@ -68,13 +73,17 @@ def _after_next_claim(do: StepKind) -> Named:
         StepKind.RELEASE: Sighting.RELEASE_SUPERSEDED,
         StepKind.EXTEND: Sighting.EXTEND_SUPERSEDED,
     }
-    return Named(name=f"{do}-after-the-next-claim", sentence=sentence, make=make, shows=(seen[do],))
+    return Named(
+        name=f"{do}-after-the-next-claim",
+        sentence=sentence,
+        make=make,
+        shows=(seen[do],),
+        needs=(*FENCED, *to_use(do)),
+    )
 
 
 def _after_next_ack(do: StepKind) -> Named:
     def make(settings: Settings, terms: Terms) -> Scenarios:
-        if not _is_fenced(do, terms):
-            return ()
         overdue = times(settings, terms).overdue
         stale = (claim("w1", "held"), later("w1", overdue + 2), use(do, "w1", "held"))
         next_: Steps = (later("w2", overdue), *handles("w2", "next"))
@@ -102,11 +111,13 @@ def _after_next_ack(do: StepKind) -> Named:
         StepKind.RELEASE: Sighting.RELEASE_AFTER_ACK,
         StepKind.EXTEND: Sighting.EXTEND_AFTER_ACK,
     }
-    return Named(name=f"{do}-after-the-next-ack", sentence=sentence, make=make, shows=(seen[do],))
-
-
-def _is_fenced(do: StepKind, terms: Terms) -> bool:
-    return terms.lease and terms.fencing and has(do, terms)
+    return Named(
+        name=f"{do}-after-the-next-ack",
+        sentence=sentence,
+        make=make,
+        shows=(seen[do],),
+        needs=(*FENCED, *to_use(do)),
+    )
 
 
 def _third(do: StepKind) -> str:

@@ -11,7 +11,11 @@ from ssq_verify.invariants import INVARIANTS
 
 ROOT = Path(__file__).parents[1]
 SPECS = sorted((ROOT / "openspec/specs").glob("*/spec.md"))
-MARKED = [*sorted((ROOT / "tests").rglob("*.py")), ROOT / "verification/ssq_verify/contract.py"]
+MARKED = [
+    path
+    for folder in (ROOT / "tests", ROOT / "verification/ssq_verify/contract")
+    for path in sorted(folder.rglob("*.py"))
+]
 
 
 def slug(title: str) -> str:

@@ -5,36 +5,11 @@ import sqlite3
 
 import pytest
 
+from simulated import points, together
 from ssq_verify.execution import scratch
 from ssq_verify.simulation import interposition
-from ssq_verify.simulation.tape import Replay, Tape
-from ssq_verify.simulation.world import World
 
 interposition.install()
-
-
-def together(folder, *programs, names=("w1", "w2", "w3")):
-    """Run these programs as workers, the plainest way, and return the world. Raises what they raise."""
-    world = World(Tape(Replay(())), str(folder))
-    for name, program in zip(names, programs, strict=False):
-        world.add(name, program)
-    try:
-        world.run()
-        for worker in world.workers:
-            if worker.failure is not None:
-                raise worker.failure
-        return world
-    finally:
-        world.close()
-
-
-def points(program):
-    """Return the points that a program passes, as `call detail`."""
-    with scratch() as folder:
-        (folder / "there").write_bytes(b"content")
-        (folder / "inner").mkdir()
-        world = together(folder, lambda _worker: program(folder))
-    return [f"{passed.point.call} {passed.point.detail}" for passed in world.trace]
 
 
 def sqlite_points(program):

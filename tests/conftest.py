@@ -1,7 +1,8 @@
-"""What the suites of the command line share."""
+"""What do several suites begin with? A command line, a database, a disk whose power may fail."""
 
 import pytest
 
+from power_losses import Program
 from ssq_stress import cli
 
 
@@ -27,3 +28,19 @@ def is_one_line():
         return is_ours and all(str(part) in lines[0] for part in parts)
 
     return told
+
+
+@pytest.fixture
+def queue_path(tmp_path):
+    """Return the path of a database that does not exist yet."""
+    return tmp_path / "queue.db"
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Give a program with an empty, durable folder."""
+    root = tmp_path / "root"
+    root.mkdir()
+    program = Program(root)
+    yield program
+    program.disk.close()

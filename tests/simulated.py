@@ -1,4 +1,4 @@
-"""How does a test run programs as simulated workers? Each in one thread with the others, the plainest way."""
+"""How does a test run programs as simulated workers? All in one thread, by the plainest schedule or any."""
 
 import queue
 
@@ -8,12 +8,14 @@ from ssq_verify.execution import scratch
 from ssq_verify.simulation.tape import Replay, Tape
 from ssq_verify.simulation.world import World
 
+PLAIN = Replay(())
 
-def together(folder, *programs, names=("w1", "w2", "w3")):
-    """Run these programs as workers, the plainest way, and return the world. Raises what they raise."""
-    world = World(Tape(Replay(())), str(folder))
-    for name, program in zip(names, programs, strict=False):
-        world.add(name, program)
+
+def together(folder, *programs, strategy=PLAIN):
+    """Run these programs as w1, w2 and so on, and return the world. Raises what they raise."""
+    world = World(Tape(strategy), str(folder))
+    for number, program in enumerate(programs, start=1):
+        world.add(f"w{number}", program)
     try:
         world.run()
         for worker in world.workers:

@@ -11,9 +11,7 @@ PACKAGES = (ROOT / "ssq_core", ROOT / "verification/ssq_verify", ROOT / "stress/
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "benchmarks").rglob("*.py"))
-LINES_MAX, SUITE_LINES_MAX, FUNCTION_LINES_MAX = 400, 800, 59
-SUITES = set(TESTS)
-"""Lists of facts, of which one is read at a time."""
+LINES_MAX, FUNCTION_LINES_MAX = 400, 59
 EMPTY_NAMES = re.compile(r"utils?|common|helpers?|managers?|misc|tools?")
 PRINTERS = {"cli.py", "console.py"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -44,8 +42,7 @@ def test_module_says_what_it_is_for(path):
     assert ast.get_docstring(ast.parse(text)), (
         f"{shown(path)}: open with the question that the module answers"
     )
-    longest = SUITE_LINES_MAX if path in SUITES else LINES_MAX
-    assert len(text.splitlines()) <= longest, f"{shown(path)}: split it by question into two modules"
+    assert len(text.splitlines()) <= LINES_MAX, f"{shown(path)}: split it by question into two modules"
 
 
 @pytest.mark.parametrize("path", [*MODULES, *SCRIPTS, *TESTS], ids=shown)

@@ -27,7 +27,6 @@ from ssq_verify.simulation import interposition
 from ssq_verify.simulation.clock import EPOCH
 from ssq_verify.simulation.point import NotSimulatable
 
-DAY_NS = 86_400_000_000_000
 YEAR_SECONDS = 366 * 86_400
 
 

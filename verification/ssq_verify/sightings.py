@@ -63,11 +63,12 @@ class Sighting(StrEnum):
     CLOCK_OF_HOLDER = "clocks set while their worker held a job"
 
 
-_LATE = {
+LATE = {
     "ack": (Sighting.ACK_LATE, Sighting.ACK_SUPERSEDED, Sighting.ACK_AFTER_ACK),
     "release": (Sighting.RELEASE_LATE, Sighting.RELEASE_SUPERSEDED, Sighting.RELEASE_AFTER_ACK),
     "extend": (Sighting.EXTEND_LATE, Sighting.EXTEND_SUPERSEDED, Sighting.EXTEND_AFTER_ACK),
 }
+"""What an operation is counted as that comes after its lease, after the next claim, after the next ack."""
 _RECLAIM_IN = {
     "claim": Sighting.RECLAIM_IN_CLAIM,
     "ack": Sighting.RECLAIM_IN_ACK,
@@ -201,7 +202,7 @@ class _Run:
             call.beside.append(other)
             other.beside.append(call)
         self._calls[event.worker] = call
-        if event.f in _LATE and event.job_id is not None:
+        if event.f in LATE and event.job_id is not None:
             self._used(event)
         elif event.f == "enqueue" and event.job_id in self._current:
             self._seen[Sighting.ENQUEUE_OF_HELD] += 1
@@ -211,7 +212,7 @@ class _Run:
         hold, job = self._hold_of(event), self._jobs.get(event.job_id or "")
         if hold is None or job is None or hold.is_over:
             return
-        late, superseded, after_ack = _LATE[event.f]
+        late, superseded, after_ack = LATE[event.f]
         if job.acked > hold.number:
             self._seen[after_ack] += 1
         elif job.hold is not hold:

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from ssq_verify.simulation.disk import Disk, Model
+from ssq_verify.simulation.disk import Disk
+from ssq_verify.simulation.surviving import Model
 
 BOTH = pytest.mark.parametrize("model", list(Model))
 

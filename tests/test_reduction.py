@@ -23,10 +23,11 @@ import pytest
 from ssq_verify.execution import scratch
 from ssq_verify.scenario import NO_FAULTS, Faults
 from ssq_verify.simulation import exhaustive, footprints, interposition, point, reduction
-from ssq_verify.simulation.disk import Disk, Model
+from ssq_verify.simulation.disk import Disk
 from ssq_verify.simulation.exhaustive import Bounds, Exhaustive
 from ssq_verify.simulation.footprints import Footprints, Step
 from ssq_verify.simulation.point import CALL, RETURN, Footprint, Point
+from ssq_verify.simulation.surviving import Model
 from ssq_verify.simulation.tape import Redundant, Tape, Untold
 from ssq_verify.simulation.world import State, World
 

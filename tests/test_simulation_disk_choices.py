@@ -6,8 +6,9 @@ import stat
 import pytest
 
 from power_losses import BOTH, Program, moved, noting, plainest, tapes
-from ssq_verify.simulation.disk import Disk, Model
+from ssq_verify.simulation.disk import Disk
 from ssq_verify.simulation.point import NotSimulatable
+from ssq_verify.simulation.surviving import Model
 
 ONLY_SYNCED = 1
 

@@ -3,7 +3,7 @@
 import os
 
 from power_losses import BOTH, moved, tapes
-from ssq_verify.simulation.disk import Model
+from ssq_verify.simulation.surviving import Model
 
 
 @BOTH

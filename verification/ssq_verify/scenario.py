@@ -93,7 +93,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     power_losses: int = 0
     """All workers die, and of what was not synced a legal part is undone."""
     disk: Literal["ordered", "posix"] = "ordered"
-    """What the file system keeps: see `simulation.disk`."""
+    """What the file system keeps: see `simulation.surviving`."""
 
 
 NO_FAULTS = Faults()

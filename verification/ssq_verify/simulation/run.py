@@ -15,9 +15,10 @@ from ssq_verify.history import EventType, Header, History, Terms
 from ssq_verify.recording import CanonicalRecorder, plain
 from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Scenario, in_one_process
 from ssq_verify.simulation import interposition
-from ssq_verify.simulation.disk import Disk, Model
+from ssq_verify.simulation.disk import Disk
 from ssq_verify.simulation.point import Point
 from ssq_verify.simulation.process import Process, Shared
+from ssq_verify.simulation.surviving import Model
 from ssq_verify.simulation.tape import Deviation, Strategy, Tape, Untold
 from ssq_verify.simulation.world import KILL, PAUSE, POWER_LOSS, RESUME, Endless, Passed, State, Worker, World
 from ssq_verify.subject import Subject

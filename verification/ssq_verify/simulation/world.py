@@ -17,10 +17,11 @@ from msgspec.structs import replace
 
 from ssq_verify.scenario import NO_FAULTS
 from ssq_verify.simulation.clock import VirtualTime
-from ssq_verify.simulation.disk import Disk, Model
+from ssq_verify.simulation.disk import Disk
 from ssq_verify.simulation.filetimes import FileTimes
 from ssq_verify.simulation.locks import LockTable
 from ssq_verify.simulation.point import RETURN, Killed, Point
+from ssq_verify.simulation.surviving import Model
 from ssq_verify.simulation.tape import Tape, Untold
 from ssq_verify.simulation.worker import DEAD, READY, Passed, State, Wait, Worker, current
 

@@ -6,22 +6,19 @@ does those of many.
 """
 
 import os
-import re
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Self, cast
-from urllib.parse import unquote, urlsplit
+from typing import Any, Self, cast
 
 from ssq_verify.simulation import sqlfunctions
-from ssq_verify.simulation.point import Point
 from ssq_verify.simulation.replacement import REAL, refuse, register
+from ssq_verify.simulation.sqltext import database_of, kind_of, point_of, statements_of
 from ssq_verify.simulation.world import Worker, current
 
-STATEMENT_SHOWN_MAX = 60
 BUSY_TIMEOUT_SECONDS = 5.0
 PARAMETERS = (
     "timeout",
@@ -36,26 +33,7 @@ PARAMETERS = (
 
 CONNECTING = "connecting"
 """Kept by a worker while a connection of the simulator's is made."""
-BUSY_TIMEOUT = re.compile(
-    r"""\s* PRAGMA \s+ (\w+ \s* \.)? \s* busy_timeout \s*
-    ( = \s* (?P<assigned>\d+) | \( \s* (?P<called>\d+) \s* \) )? \s* ;? \s*""",
-    re.IGNORECASE | re.VERBOSE,
-)
-BEGINS = re.compile(r"\s*BEGIN\b(?!\s+(IMMEDIATE|EXCLUSIVE))", re.IGNORECASE)
-ENDS = re.compile(r"\s*(COMMIT|END|ROLLBACK)\b(?!.*\bTO\b)", re.IGNORECASE)
-COMMITS = re.compile(r"\s*(COMMIT|END)\b", re.IGNORECASE)
 _RealConnection, _RealCursor = sqlite3.Connection, sqlite3.Cursor
-
-
-class _Kind(NamedTuple):
-    """What a statement is to a transaction."""
-
-    begins: bool
-    """It begins one that holds nothing yet."""
-    ends: bool
-    commits: bool
-    asks: re.Match[str] | None
-    """It asks SQLite itself to wait."""
 
 
 class _InUseError(Exception):
@@ -93,7 +71,7 @@ class Cursor(sqlite3.Cursor, metaclass=_OfRealOnes):
             return self
         connection = cast("Connection", self.connection)
         with connection.in_autocommit():
-            for statement in _statements(script):
+            for statement in statements_of(script):
                 self.execute(statement)
         return self
 
@@ -141,7 +119,7 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
     def __init__(self, database: Any, *args: Any, **kwargs: Any) -> None:
         settings = dict(zip(PARAMETERS, args, strict=False)) | kwargs
         worker = current()
-        self._path = "" if worker is None else _path(os.fsdecode(database))
+        self._path = "" if worker is None else database_of(os.fsdecode(database))
         """Of the database; "" for one that nobody else sees."""
         self._timeout_seconds: float = settings.pop("timeout", BUSY_TIMEOUT_SECONDS)
         self._holds = False
@@ -262,7 +240,7 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
 
     def without_waiting(self, sql: str) -> str:
         """Return the statement; one that would have SQLite itself wait sets how long the worker does."""
-        asked = _kind(sql).asks
+        asked = kind_of(sql).asks
         if asked is None or current() is None:
             return sql
         milliseconds = asked["assigned"] or asked["called"]
@@ -275,7 +253,7 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
         worker = current()
         if worker is None or worker.inside or not self._path:
             return statement()
-        worker.reach(_point(sql, worker.world.within(self._path) or self._path))
+        worker.reach(point_of(sql, worker.world.within(self._path) or self._path))
         until_ns = worker.world.time.now_ns + round(self._timeout_seconds * 1e9)
         while True:
             seen = self._ended[self._path]
@@ -291,7 +269,7 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
         return self._ended[self._path] != seen
 
     def _ran(self, sql: str, statement: Callable[[], Any]) -> Any:
-        was_open, kind = self.in_transaction, _kind(sql)
+        was_open, kind = self.in_transaction, kind_of(sql)
         try:
             result = statement()
         finally:
@@ -308,7 +286,7 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
         code = getattr(error, "sqlite_errorcode", 0)
         if code & 0xFF != sqlite3.SQLITE_BUSY or code == sqlite3.SQLITE_BUSY_SNAPSHOT:
             return False
-        return not self._holds or _kind(sql).commits
+        return not self._holds or kind_of(sql).commits
 
 
 def install() -> None:
@@ -341,37 +319,3 @@ def _extended(factory: Any, own: type) -> Any:
     ):
         return None
     return type(factory.__name__, (own, factory), {})
-
-
-def _path(database: str) -> str:
-    """Return the path that a name or a URI leads to: one name for one database, "" for one in memory."""
-    if database.startswith("file:"):
-        if "mode=memory" in database:
-            return ""
-        database = unquote(urlsplit(database).path)
-    return "" if database in {"", ":memory:"} else os.path.abspath(database)  # noqa: PTH100 - links are not followed
-
-
-@lru_cache(maxsize=16384)
-def _kind(sql: str) -> _Kind:
-    begins, ends, commits = (known.match(sql) is not None for known in (BEGINS, ENDS, COMMITS))
-    return _Kind(begins, ends, commits, BUSY_TIMEOUT.fullmatch(sql))
-
-
-@lru_cache(maxsize=16384)
-def _point(sql: str, database: str) -> Point:
-    shown = " ".join(sql.split())
-    if len(shown) > STATEMENT_SHOWN_MAX:
-        shown = shown[:STATEMENT_SHOWN_MAX] + "…"
-    return Point("sqlite", shown, writes=frozenset((f"database:{database}",)))
-
-
-def _statements(script: str) -> list[str]:
-    statements, pending = [], ""
-    for piece in script.split(";"):
-        pending += piece + ";"
-        if sqlite3.complete_statement(pending):
-            if pending.strip("; \n\t"):
-                statements.append(pending)
-            pending = ""
-    return statements

@@ -18,13 +18,14 @@ from ssq_verify.execution import scratch
 from ssq_verify.history import EventType
 from ssq_verify.judge import judge
 from ssq_verify.machine import SETTINGS
+from ssq_verify.profiles import PROFILES
 from ssq_verify.scenario import Faults, Step, StepKind
 from ssq_verify.simulation import campaign
 from ssq_verify.simulation.pool import pool
 from ssq_verify.simulation.run import simulate
 from ssq_verify.subject import Subject, SubjectFailed, load
 from ssq_verify.verdict import Finding
-from ssq_verify.verify import PROFILES, verify
+from ssq_verify.verify import verify
 
 EFFORT = campaign.Effort(
     preemptions=1,

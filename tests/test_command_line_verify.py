@@ -16,13 +16,14 @@ from ssq_core.file import FileWorkerQueue
 from ssq_core.queue import QueueIOError
 from ssq_verify import verify as verify_module
 from ssq_verify.judge import IDS
+from ssq_verify.profiles import PROFILES
 
 SSQ = Path(sys.executable).with_name("ssq")
 NAIVE = '"""A queue with defects."""\n\nfrom ssq_verify.subjects.naive_file import open_queue\n'
 MENDED = '"""A queue without."""\n\nfrom ssq_verify.subjects.memory import open_queue\n'
 
 
-QUICK = verify_module.PROFILES["quick"]
+QUICK = PROFILES["quick"]
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def use(monkeypatch, *, examples, **simulation):
     """Let `quick` try so many examples, the same however busy the machine is."""
     effort = replace(QUICK.effort, examples=examples, seconds_max=600.0)
     raced = replace(QUICK.simulation, **simulation, seconds_max=600.0)
-    monkeypatch.setitem(verify_module.PROFILES, "quick", replace(QUICK, effort=effort, simulation=raced))
+    monkeypatch.setitem(PROFILES, "quick", replace(QUICK, effort=effort, simulation=raced))
 
 
 @pytest.mark.scenario("command-line/everything-holds")

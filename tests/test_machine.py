@@ -14,6 +14,7 @@ from hypothesis import Phase, settings
 from ssq_core.queue import LeaseLost
 from ssq_verify.failing import InvariantViolated, violated
 from ssq_verify.generation import Effort, generate
+from ssq_verify.history import joined
 from ssq_verify.judge import judge
 from ssq_verify.machine import machine_for
 from ssq_verify.repro import digest, load, replay
@@ -21,7 +22,6 @@ from ssq_verify.scenario import StepKind
 from ssq_verify.subject import Promises, Subject
 from ssq_verify.subject import load as load_subject
 from ssq_verify.verdict import Finding
-from ssq_verify.verify import joined
 
 EFFORT = Effort(examples=250, steps=20, seconds_max=600)
 DIGESTS = """

@@ -11,6 +11,7 @@ import pytest
 
 from ssq_verify import invariants, linearize
 from ssq_verify.execution import scratch
+from ssq_verify.history import joined
 from ssq_verify.repro import digest
 from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation.point import NotSimulatable
@@ -18,7 +19,6 @@ from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.strategies import AtRandom, Exhaustive, StrikeAt
 from ssq_verify.simulation.tape import Replay
 from ssq_verify.subject import Subject, load
-from ssq_verify.verify import joined
 
 SETTINGS = Settings(lease_ttl_seconds=60, max_clock_skew_seconds=2)
 ONE_KILL = Faults(kills=1)

@@ -14,13 +14,14 @@ from ssq_verify import history as history_module
 from ssq_verify import verify as verify_module
 from ssq_verify.execution import execute, scratch
 from ssq_verify.generation import Effort, generate
-from ssq_verify.history import History
+from ssq_verify.history import History, joined
 from ssq_verify.judge import IDS, judge
+from ssq_verify.profiles import PROFILES
 from ssq_verify.repro import load, replay, violations
 from ssq_verify.subject import Subject, SubjectFailed
 from ssq_verify.subject import load as load_subject
 from ssq_verify.verdict import EXIT_OK, EXIT_UNDECIDED, EXIT_VIOLATED, Finding, Verdict, exit_code
-from ssq_verify.verify import PROFILES, joined, verify
+from ssq_verify.verify import verify
 
 NAIVE_DEFECTS = {
     "fencing",

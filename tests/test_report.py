@@ -6,10 +6,11 @@ from msgspec.structs import replace
 from ssq_verify.history import Event, EventType, History, Terms
 from ssq_verify.invariants import violations
 from ssq_verify.notation import h
+from ssq_verify.report.columns import drawn, seconds
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import printable, rounded
 from ssq_verify.report.racing import REVERSED, WAITS, Raced, Stop
-from ssq_verify.report.story import ROWS_MAX, drawn, rows, seconds, story
+from ssq_verify.report.story import ROWS_MAX, rows, story
 from ssq_verify.report.table import summary, verdict_table
 from ssq_verify.verdict import Finding, Verdict, Violation
 

@@ -8,8 +8,9 @@ from ssq_stress.console import BadInput, say, say_json, width
 from ssq_stress.door import unknown_invariant
 from ssq_verify.history import History, Terms
 from ssq_verify.notation import h
+from ssq_verify.report.columns import drawn
 from ssq_verify.report.layout import paragraph, rounded
-from ssq_verify.report.story import drawn, rows
+from ssq_verify.report.story import rows
 from ssq_verify.verdict import EXIT_OK, Violation
 
 if TYPE_CHECKING:

@@ -1,47 +1,25 @@
 """How a promise broke, for a person: a sentence, and at most ten rows in columns by worker, in order."""
 
-import base64
-import binascii
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from rich.cells import cell_len
 from rich.text import Text
 
-from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation
-from ssq_verify.report.layout import GAP, WIDTH, Cell, paragraph, printable, rounded, row, shortened
+from ssq_verify.history import NEVER_NS, Event, History, Operation
+from ssq_verify.report.columns import Row, drawn, seconds
+from ssq_verify.report.layout import WIDTH, paragraph, printable, rounded
 from ssq_verify.report.racing import ALL_SURVIVES, ENDS, Acting, Raced, Stop, stopped, struck, without_it
+from ssq_verify.report.wording import event_text, named, operation_text
 from ssq_verify.verdict import Violation
 
 ROWS_MAX = 10
-MARK = "✗ here"
 SETTLED_NS = 1_000_000
 """An operation that took less than this is shown at one instant."""
 QUIET = frozenset({"open", "heal", "resume"})
 """Observations that no story needs."""
 AT_THE_END = frozenset({"no-lost-job", "durable"})
 """Invariants that break when the queue is found drained."""
-COLUMN_MIN = 12
-FIRST, LAST = "setup", "drain"
-"""Who prepares the queue, and who comes when all is over, have the first and the last column."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One thing that one worker did, and what came of it."""
-
-    time_ns: int
-    """When it returned, since the run began."""
-    worker: str
-    text: str
-    is_witness: bool
-    is_break: bool = False
-    """Here the promise broke."""
-    reaches: bool = False
-    """It may be longer than its column is wide."""
-    short: str = ""
-    """The text with no more of an error than its type."""
 
 
 def story(
@@ -80,54 +58,6 @@ def rows(
             told.append(replace(told[-1], text=raced.survives or ALL_SURVIVES))
     last = max((position for position, each in enumerate(told) if each.is_witness), default=-1)
     return tuple(replace(each, is_break=position == last) for position, each in enumerate(told))
-
-
-def drawn(told: Sequence[Row], *, width: int = WIDTH) -> list[Text]:
-    """Draw rows in a column for each worker; where that's too wide, in one column with the workers' names.
-
-    What is told of a stop or a fault may reach into the columns to its right: nobody else is told of there.
-    """
-    shortened_ones = [replace(each, text=each.short or each.text) for each in told]
-    in_columns = _drawn_in_columns(told, width) or _drawn_in_columns(shortened_ones, width)
-    return in_columns or _drawn_narrow(told, width)
-
-
-def _drawn_in_columns(told: Sequence[Row], width: int) -> list[Text] | None:
-    """Draw rows in columns, None if they are too wide for that."""
-    workers = sorted({each.worker for each in told}, key=_column)
-    columns = [_width(worker, [each for each in told if each.worker == worker]) for worker in workers]
-    times = [seconds(each.time_ns) for each in told]
-    time_width = max((len(time) for time in times), default=0)
-    starts = [time_width + GAP + sum(columns[:place]) + GAP * place for place in range(len(workers) + 1)]
-    reach = [starts[workers.index(each.worker)] + len(each.text) + GAP for each in told]
-    mark_at = max([starts[-1], *(end for each, end in zip(told, reach, strict=True) if each.is_break)])
-    if max([mark_at + len(MARK), *(end - GAP for end in reach)]) > width:
-        return None
-    heading = [Cell(text=""), *(Cell(text=worker, style="dim") for worker in workers)]
-    lines = [row(heading, (time_width, *columns))]
-    for each, time in zip(told, times, strict=True):
-        line = Text(no_wrap=True, overflow="ignore").append(time.rjust(time_width), style="dim")
-        line.append(" " * (starts[workers.index(each.worker)] - time_width))
-        line.append(each.text, style=_style(each))
-        if each.is_break:
-            line.append(" " * (mark_at - cell_len(line.plain))).append(MARK, style="bold red")
-        lines.append(line)
-    return lines
-
-
-def _column(worker: str) -> tuple[bool, bool, int, str]:
-    """Return what orders the columns."""
-    return worker == LAST, worker != FIRST, len(worker), worker
-
-
-def _width(worker: str, told: Sequence[Row]) -> int:
-    """Return how wide a worker's column is: what may reach further does not count."""
-    return max(len(worker), COLUMN_MIN, *(0 if each.reaches else len(each.text) for each in told))
-
-
-def seconds(time_ns: int) -> str:
-    """Return a time in seconds to one decimal, cut and not rounded: what came before 60 s stays before."""
-    return f"{time_ns // 100_000_000 / 10:.1f} s"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -267,101 +197,5 @@ def _text(moment: _Moment, start_ns: int, violation: Violation, *, error_length:
     told = stopped(what) if isinstance(what, Stop) else struck(what) or event_text(what)
     if moment.inside is None:
         return told
-    called = " ".join((moment.inside.f, *_named(moment.inside, shows_payload=False)))
+    called = " ".join((moment.inside.f, *named(moment.inside, shows_payload=False)))
     return f"{called}… {told}"
-
-
-def operation_text(operation: Operation, *, shows_payload: bool = False, error_length: int = 48) -> str:
-    """Return what an operation did and what it answered: `claim → j1 #2 as c2`, `ack c1 → LeaseLost`."""
-    called = " ".join((operation.f, *_named(operation, shows_payload=shows_payload)))
-    match operation.outcome:
-        case EventType.OK:
-            return f"{called} → {_answer(operation, shows_payload=shows_payload)}"
-        case EventType.FAIL:
-            return f"{called} → {shortened(operation.error or 'refused', length=32)}"
-        case _:
-            error = operation.error or "no answer"
-            return f"{called} → {shortened(error, length=error_length) if error_length else _type(error)}"
-
-
-def _type(error: str) -> str:
-    return error.partition(":")[0]
-
-
-def event_text(event: Event) -> str:
-    """Return what a single event says: `dies`, `clock is 2.0 s ahead`, `finds the queue drained`."""
-    if event.f == "clock":
-        return _clock(float(event.value or 0))
-    known = {
-        "crash": "dies",
-        "power-loss": "the power fails",
-        "drained": "finds the queue drained",
-        "drain-cut": f"stops polling: {event.value}",
-        "dead": f"finds {event.job_id} dead",
-        "zone": f"is in the time zone {event.value}",
-        "present": f"sees {event.job_id} in the queue",
-    }
-    return known.get(event.f) or " ".join(part for part in (event.f, event.job_id, event.value) if part)
-
-
-def _named(operation: Operation, *, shows_payload: bool) -> Iterable[str]:
-    if operation.f == "claim":
-        return
-    if operation.f in {"enqueue", "requeue"}:
-        yield shortened(operation.job_id or "?", length=24)
-        if shows_payload and operation.value is not None:
-            yield _payload(operation.value)
-    else:
-        yield shortened(operation.claim_id or operation.job_id or "?", length=12)
-
-
-def _answer(operation: Operation, *, shows_payload: bool) -> str:
-    if operation.f != "claim":
-        return "ok"
-    if operation.job_id is None:
-        return "nothing"
-    answer = shortened(operation.job_id, length=24)
-    answer += f" #{operation.attempt}" if operation.attempt is not None else ""
-    answer += f" as {shortened(operation.claim_id, length=12)}" if operation.claim_id is not None else ""
-    return answer + (
-        f", {_payload(operation.value)}" if shows_payload and operation.value is not None else ""
-    )
-
-
-def _payload(encoded: str) -> str:
-    try:
-        return shortened(repr(base64.b64decode(encoded, validate=True))[1:], length=24)
-    except binascii.Error:
-        return shortened(repr(encoded), length=24)
-
-
-def _clock(offset_seconds: float) -> str:
-    if offset_seconds == 0:
-        return "clock is right"
-    return f"clock is {abs(offset_seconds):g} s {'ahead' if offset_seconds > 0 else 'behind'}"
-
-
-def _drawn_narrow(told: Sequence[Row], width: int) -> list[Text]:
-    times = [seconds(each.time_ns) for each in told]
-    time_width = max((len(time) for time in times), default=0)
-    name_width = max((len(each.worker) for each in told), default=0)
-    text_width = width - time_width - name_width - len(MARK) - 3 * GAP
-    widths = (time_width, name_width, text_width, len(MARK))
-    return [
-        row(
-            (
-                Cell(text=time.rjust(time_width), style="dim"),
-                Cell(text=each.worker, style="dim"),
-                Cell(text=shortened(each.text, length=text_width), style=_style(each)),
-                Cell(text=MARK if each.is_break else "", style="bold red"),
-            ),
-            widths,
-        )
-        for each, time in zip(told, times, strict=True)
-    ]
-
-
-def _style(each: Row) -> str:
-    if each.is_break:
-        return "bold red"
-    return "" if each.is_witness else "dim"

@@ -74,6 +74,38 @@ def test_a_connection_of_memory_is_ones_own_business():
     assert sqlite_points(lambda _folder: sqlite3.connect(":memory:").execute("SELECT 1")) == []
 
 
+def writes_for_three_seconds(worker):
+    """Make a table, and hold the database with a transaction from the beginning on."""
+    connection = sqlite3.connect(f"{worker.world.root}/db", isolation_level=None)
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("BEGIN IMMEDIATE")
+    worker.sleep(3)
+    connection.execute("COMMIT")
+
+
+@pytest.mark.parametrize("pragma", ["", "PRAGMA busy_timeout = {}", "pragma main.busy_timeout({});"])
+@pytest.mark.parametrize(("timeout", "is_refused"), [(5, False), (1, True)])
+def test_a_busy_database_is_waited_for_in_virtual_time(pragma, timeout, is_refused):
+    """A writer waits for another's transaction as long as its timeout says, and no real time passes."""
+    refused = []
+
+    def second(worker):
+        worker.sleep(1)
+        connected = 60 if pragma else timeout
+        connection = sqlite3.connect(f"{worker.world.root}/db", timeout=connected, isolation_level=None)
+        if pragma:
+            answer = connection.execute(pragma.format(timeout * 1000)).fetchone()
+            assert answer == connection.execute("PRAGMA busy_timeout").fetchone() == (timeout * 1000,)
+        try:
+            connection.execute("INSERT INTO t VALUES (1)")
+        except sqlite3.OperationalError as error:
+            refused.append((str(error), worker.world.time.now_ns // 10**9))
+
+    with scratch() as folder:
+        together(folder, writes_for_three_seconds, second)
+    assert refused == ([("database is locked", 2)] if is_refused else [])
+
+
 @pytest.mark.scenario("simulation/a-busy-database")
 @pytest.mark.parametrize(
     "begin", [lambda _c: None, lambda c: c.execute("BEGIN"), lambda c: c.execute("BEGIN IMMEDIATE")]
@@ -81,13 +113,6 @@ def test_a_connection_of_memory_is_ones_own_business():
 def test_a_transaction_that_holds_nothing_yet_waits_for_a_busy_database(begin):
     """As SQLite does, for as long as its timeout, a first write waits; one after a read is refused."""
     ended = []
-
-    def writer(worker):
-        connection = sqlite3.connect(f"{worker.world.root}/db", isolation_level=None)
-        connection.execute("CREATE TABLE t (x)")
-        connection.execute("BEGIN IMMEDIATE")
-        worker.sleep(3)
-        connection.execute("COMMIT")
 
     def second(worker):
         worker.sleep(1)
@@ -107,7 +132,7 @@ def test_a_transaction_that_holds_nothing_yet_waits_for_a_busy_database(begin):
         connection.execute("ROLLBACK")
 
     with scratch() as folder:
-        together(folder, writer, second, reads_first)
+        together(folder, writes_for_three_seconds, second, reads_first)
     assert ended == [3]
 
 
@@ -133,6 +158,21 @@ def test_a_reader_that_comes_to_its_end_lets_a_writer_commit():
     with scratch() as folder:
         together(folder, reader, writer)
     assert ended == [3]
+
+
+def test_time_in_sql_is_the_workers():
+    """`now` and CURRENT_TIMESTAMP show the worker's own clock, a day ahead if that is."""
+    told = []
+
+    def program(worker):
+        worker.clock.offset_seconds = 86_400
+        query = "SELECT CURRENT_TIMESTAMP, datetime('now'), strftime('%Y-%m-%d')"
+        told.extend(sqlite3.connect(f"{worker.world.root}/db").execute(query).fetchone())
+        told.append(f"{worker.clock():%Y-%m-%d %H:%M:%S}")
+
+    with scratch() as folder:
+        together(folder, program)
+    assert told == [told[-1], told[-1], told[-1][:10], "2030-01-02 00:00:00"]
 
 
 def test_functions_of_time_may_stand_in_an_index():

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import sqlite3
 import time
 from os import rename
 
@@ -252,55 +251,6 @@ def test_closing_another_descriptor_frees_only_a_posix_lock(name, is_kept):
         together(folder, holder, other)
 
         assert (taken_ns[0] >= 10_000_000_000) is is_kept
-
-
-@pytest.mark.parametrize("pragma", ["", "PRAGMA busy_timeout = {}", "pragma main.busy_timeout({});"])
-@pytest.mark.parametrize(("timeout", "is_refused"), [(5, False), (1, True)])
-def test_a_busy_database_is_waited_for_in_virtual_time(pragma, timeout, is_refused):
-    """A writer waits for another's transaction as long as its timeout says, and no real time passes."""
-    interposition.install()
-    with scratch() as folder:
-        refused = []
-
-        def writer(worker):
-            connection = sqlite3.connect(folder / "db", isolation_level=None)
-            connection.execute("CREATE TABLE t (x)")
-            connection.execute("BEGIN IMMEDIATE")
-            worker.sleep(3)
-            connection.execute("COMMIT")
-
-        def second(worker):
-            worker.sleep(1)
-            connected = 60 if pragma else timeout
-            connection = sqlite3.connect(folder / "db", timeout=connected, isolation_level=None)
-            if pragma:
-                answer = connection.execute(pragma.format(timeout * 1000)).fetchone()
-                assert answer == connection.execute("PRAGMA busy_timeout").fetchone() == (timeout * 1000,)
-            try:
-                connection.execute("INSERT INTO t VALUES (1)")
-            except sqlite3.OperationalError as error:
-                refused.append((str(error), worker.world.time.now_ns // 1_000_000_000))
-
-        together(folder, writer, second)
-
-        assert refused == ([("database is locked", 2)] if is_refused else [])
-
-
-def test_time_in_sql_is_the_workers():
-    """`now` and CURRENT_TIMESTAMP show the worker's own clock, a day ahead if that is."""
-    interposition.install()
-    with scratch() as folder:
-        told = []
-
-        def program(worker):
-            worker.clock.offset_seconds = 86_400
-            query = "SELECT CURRENT_TIMESTAMP, datetime('now'), strftime('%Y-%m-%d')"
-            told.extend(sqlite3.connect(folder / "db").execute(query).fetchone())
-            told.append(f"{worker.clock():%Y-%m-%d %H:%M:%S}")
-
-        together(folder, program)
-
-        assert told == [told[-1], told[-1], told[-1][:10], "2030-01-02 00:00:00"]
 
 
 class SecondChoice:

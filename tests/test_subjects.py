@@ -7,27 +7,13 @@ import pytest
 from ssq_core.queue import RetryPolicy
 from ssq_verify.execution import EPOCH
 from ssq_verify.subject import Policy, load, names
-
-
-class ManualClock:
-    """A clock that moves when told to."""
-
-    def __init__(self) -> None:
-        self.now = EPOCH
-
-    def __call__(self):
-        """Return the time."""
-        return self.now
-
-    def advance(self, seconds):
-        """Let time pass."""
-        self.now += timedelta(seconds=seconds)
+from ssq_verify.workplace import ManualClock
 
 
 @pytest.fixture
 def clock():
     """Give a clock that stands still."""
-    return ManualClock()
+    return ManualClock(now=EPOCH)
 
 
 @pytest.fixture
@@ -90,7 +76,7 @@ def test_a_naive_queue_starves_expired_jobs(queue, clock):
     """As long as anything is queued, nobody looks at a job whose lease has expired."""
     queue.enqueue("j1")
     queue.claim(worker_id="w1")
-    clock.advance(61)
+    clock.advance(timedelta(seconds=61))
     queue.enqueue("j2")
 
     assert queue.claim(worker_id="w2").job_id == "j2"

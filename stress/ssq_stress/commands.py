@@ -69,24 +69,9 @@ def verify(
         )
     keep_seed(reference, profile, report.next_seed)
     if as_json:
-        document = {
-            "subject": report.subject,
-            "seed": seed,
-            "profile": report.profile,
-            "ways": list(report.ways),
-        }
-        document |= {
-            "verdicts": verdict_documents(report.verdicts),
-            "explored": report.explored,
-            "raced": report.raced,
-        }
-        say_json(document | {"certificates": report.certificates, "not_simulatable": report.not_simulatable})
-        return exit_code(report.verdicts, by_name=only is not None)
-    say([Text(), *verdict_table(report.verdicts, width=width()), Text(), summary(report.verdicts)])
-    say([*explored_lines(report.explored, report.raced, width=width()), *_covered(report), Text()])
-    say(_stories(report.verdicts))
-    say([Text(f"history, verdicts and repros: {printable(str(out))}", style="dim")])
-    say(_replay_commands(report.verdicts)[:1])
+        say_json(_document(report, seed))
+    else:
+        _show(report, out)
     return exit_code(report.verdicts, by_name=only is not None)
 
 
@@ -226,6 +211,30 @@ def title(command: str, *parts: str) -> Text:
     for part in parts[1:]:
         line.append(" · ", style="dim").append(printable(part))
     return line
+
+
+def _document(report: "Report", seed: int) -> dict[str, Any]:
+    """Return what `verify --json` prints."""
+    return {
+        "subject": report.subject,
+        "seed": seed,
+        "profile": report.profile,
+        "ways": list(report.ways),
+        "verdicts": verdict_documents(report.verdicts),
+        "explored": report.explored,
+        "raced": report.raced,
+        "certificates": report.certificates,
+        "not_simulatable": report.not_simulatable,
+    }
+
+
+def _show(report: "Report", out: Path) -> None:
+    """Show the verdicts, what they rest on, the stories, and what to do next."""
+    say([Text(), *verdict_table(report.verdicts, width=width()), Text(), summary(report.verdicts)])
+    say([*explored_lines(report.explored, report.raced, width=width()), *_covered(report), Text()])
+    say(_stories(report.verdicts))
+    say([Text(f"history, verdicts and repros: {printable(str(out))}", style="dim")])
+    say(_replay_commands(report.verdicts)[:1])
 
 
 def _covered(report: "Report") -> list[Text]:

@@ -80,6 +80,18 @@ def test_claims_without_ids_are_told_apart_by_what_is_reported():
     assert linearize.check(without_ids(uncounted.format("w2"))).verdict is Finding.HOLDS
 
 
+def test_of_two_claims_at_once_the_sentence_names_both():
+    """The claim that came back last is told to contradict the other one, not itself."""
+    line = "w1 enqueue j1; w1 claim <; w2 claim j1; w1 > j1"
+
+    verdict = linearize.check(h(*items(line), terms=Terms(lease=False)))
+
+    assert verdict.sentence == (
+        "no order of job j1's 3 operations fits the contract: w1's claim as c2 returned ok at 0.000005 s, "
+        "but then it was held by claim c1, attempt 1 of 3"
+    )
+
+
 def test_the_sentence_says_what_fits_nowhere_and_how_the_job_stood():
     """A violation is told in a sentence of plain words."""
     line = "w1 enqueue j1; w1 claim j1#1; +61s; w2 claim j1#2; w1 ack j1#1; w2 ack j1#2 !lost"

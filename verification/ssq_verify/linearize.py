@@ -133,9 +133,10 @@ def _violation(history: History, piece: Piece, start_ns: int, budget: int) -> Vi
     if reused:
         return _witnessed(history, piece, reused, reuse(piece, reused, start_ns))
     piece = _without_earlier_incarnations(_shortest_beginning(piece, budget), budget)
-    search = Search(piece, budget_steps=budget)
-    _ = _exhausted(search)
     last = max(piece.definite, key=lambda operation: (operation.ret_ns, operation.ret_index or 0))
+    # Two claims at once exclude each other: what the last is told to contradict is an order without it.
+    search = Search(piece, budget_steps=budget, without=last)
+    _ = _exhausted(search)
     sentence = no_order(piece, last, search.deepest.state, start_ns)
     return _witnessed(history, piece, piece.definite + piece.indefinite, sentence)
 

@@ -47,6 +47,10 @@ class Place(NamedTuple):
         """How many definite operations are in the order."""
         return self.first + self.done.bit_count()
 
+    def has(self, index: int) -> bool:
+        """Whether a definite operation is in the order."""
+        return index < self.first or bool(self.done >> (index - self.first) & 1)
+
 
 class BudgetSpent(Exception):  # noqa: N818 - it names the limit
     """The search tried as many steps as it may."""
@@ -55,15 +59,17 @@ class BudgetSpent(Exception):  # noqa: N818 - it names the limit
 class Search:
     """All orders of one piece that the contract accepts, found depth first."""
 
-    def __init__(self, piece: Piece, *, budget_steps: int) -> None:
+    def __init__(self, piece: Piece, *, budget_steps: int, without: Operation | None = None) -> None:
         self.deepest = Place(0, 0, 0, 0, JobState())
+        """The first of the longest orders that do not have the operation `without` in them."""
+        self._without = None if without is None else piece.definite.index(without)
         self._piece = piece
         self._steps_left = budget_steps
         self._claim_of = _claims_in_touch(piece)
 
     def orders(self) -> Iterator[JobState]:
         """Yield the state after each order, none twice. Raises `BudgetSpent`."""
-        stack = [self.deepest]
+        stack = [Place(0, 0, 0, 0, JobState())]
         tried: set[Place] = set()
         while stack:
             place = stack.pop()
@@ -78,7 +84,7 @@ class Search:
 
     def _next(self, place: Place) -> list[Place]:
         candidates, return_ns = self._window(place)
-        if place.depth > self.deepest.depth:
+        if place.depth > self.deepest.depth and not (self._without is not None and place.has(self._without)):
             self.deepest = place
         found = []
         if self._piece.stray_claims or self._piece.indefinite:
@@ -110,7 +116,7 @@ class Search:
 
     def _is_claimed(self, place: Place, operation: Operation) -> bool:
         index = self._claim_of.get(operation.inv_index)
-        return index is None or index < place.first or bool(place.done >> (index - place.first) & 1)
+        return index is None or place.has(index)
 
     def _with_indefinite(self, place: Place, return_ns: int) -> list[Place]:
         strays, indefinite = self._piece.stray_claims, self._piece.indefinite

@@ -97,6 +97,34 @@ def test_a_subject_with_a_thread_rests_on_less(tmp_path):
     assert next(e.needs for e in report.verdicts if e.invariant == "durable") == "stress"
 
 
+@pytest.mark.scenario("simulation/a-subject-that-no-way-can-run")
+def test_a_subject_of_the_systems_clock_with_a_thread_rests_on_stress(tmp_path):
+    """Where neither way can run it, nothing is said to hold, and every verdict needs stress."""
+
+    class Threaded:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def claim(self, *, worker_id):
+            try:
+                threading.Thread(target=lambda: None).start()
+            except Exception:  # noqa: BLE001 - as many a queue does
+                return None
+            return self.inner.claim(worker_id=worker_id)
+
+    def factory(workdir, policy):
+        return Threaded(load("file").factory(workdir, policy))
+
+    report = verified(Subject(reference="threaded", factory=factory, clock="system"), tmp_path)
+
+    assert report.ways == ()
+    assert report.not_simulatable.startswith("a thread at ")
+    assert {each.needs for each in report.verdicts if each.verdict is not Finding.NOT_OFFERED} == {"stress"}
+
+
 @pytest.mark.scenario("simulation/a-search-that-is-cut-by-time")
 def test_a_search_that_is_cut_by_time_says_so():
     """What was not finished stands among the certificates."""

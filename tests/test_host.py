@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -11,6 +14,7 @@ from ssq_verify.execution import execute, scratch
 from ssq_verify.history import EventType
 from ssq_verify.scenario import Scenario, Settings, Step, StepKind
 from ssq_verify.simulation.host import Host, NeverReturned
+from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.tape import Replay
 from ssq_verify.subject import Promises, Subject, load
@@ -172,6 +176,76 @@ def test_a_dead_process_frees_its_locks():
 
         assert host.perform("w2", locked) not in {first, os.getpid()}
         host.close()
+
+
+def in_a_thread():
+    """Do something in a thread, as no simulated process can."""
+    threading.Thread(target=lambda: None).start()
+
+
+class ThreadInClaim(OneJob):
+    """Starts a thread as it claims, and takes whatever that raises for nothing."""
+
+    caught = Exception
+
+    def claim(self, *, worker_id):
+        """Claim all the same."""
+        with suppress(self.caught):
+            in_a_thread()
+        return super().claim(worker_id=worker_id)
+
+
+class ThreadInClaimAndAnyError(ThreadInClaim):
+    """The same with whatever is no Exception."""
+
+    caught = BaseException
+
+
+class ThreadAndOnAndOn(OneJob):
+    """Tries again for ever, with a system call between two tries."""
+
+    def claim(self, *, worker_id):
+        """Try to."""
+        while True:
+            with suppress(Exception):
+                in_a_thread()
+            (self.workdir / worker_id).touch()
+
+
+class ThreadAsItOpens(OneJob):
+    """Says something else of what it met as it was opened."""
+
+    def __init__(self, workdir, policy):
+        super().__init__(workdir, policy)
+        try:
+            in_a_thread()
+        except Exception as error:
+            raise OSError("can not open") from error
+
+
+class ThreadInListing(OneJob):
+    """Lists its jobs by a thread."""
+
+    def job_ids(self):
+        """List none."""
+        in_a_thread()
+        return []
+
+
+SWALLOWING = [ThreadInClaim, ThreadInClaimAndAnyError, ThreadAndOnAndOn, ThreadAsItOpens, ThreadInListing]
+
+
+@pytest.mark.scenario("simulation/what-no-simulation-controls-and-the-subject-hides")
+@pytest.mark.parametrize("way", ["in turns", "simulated"])
+@pytest.mark.parametrize("queue", SWALLOWING)
+def test_what_can_not_be_simulated_is_told_whatever_the_queue_makes_of_it(queue, way):
+    """In turns and in a race the run ends as not simulatable, also if the queue swallows the refusal."""
+    scenario, subject = Scenario(settings=SETTINGS, steps=(ENQUEUE, CLAIM)), subject_of(queue)
+    run = execute if way == "in turns" else partial(simulate, strategy=Replay(()))
+
+    with scratch() as workdir, pytest.raises(NotSimulatable, match="a thread at ") as refused:
+        run(scenario, subject, workdir=workdir)
+    assert "test_host.py" in refused.value.where
 
 
 @pytest.mark.scenario("simulation/several-workers-of-a-queue-for-one-process")

@@ -244,7 +244,8 @@ def _covered(report: "Report") -> list[Text]:
         dropped = "; dropped" if result == "fixed" else ""
         lines += paragraph(f"earlier failure {name}: {result}{dropped}", width=width())
     if report.not_simulatable is not None:
-        what = f"not simulated: {printable(report.not_simulatable)}; races and crashes rest on stress alone"
+        rest = "races and crashes rest" if report.ways else "everything rests"
+        what = f"not simulated: {printable(report.not_simulatable)}; {rest} on stress alone"
         lines += paragraph(what, width=width(), style="yellow")
     return lines
 

@@ -186,6 +186,8 @@ class Execution:
                 if self.terms.lists_jobs
                 else []
             )
+        except NotSimulatable:
+            raise
         except Exception as error:  # noqa: BLE001 - anybody's code
             dead, there, limit = [], [], f"listing its jobs raised {self._recorder.error_text(error)}"
         self._record_end(limit)
@@ -219,6 +221,8 @@ class Execution:
         try:
             queue = self._subject.factory(self._workdir, policy)
             self._terms = self._terms or terms(self._subject.promises, policy, queue)
+        except NotSimulatable:
+            raise
         except Exception as error:
             told = " ".join(f"{type(error).__name__}: {error}".split())
             raised = f"opening it for {worker} raised {told}"

@@ -212,8 +212,11 @@ def replay(repro: Repro, *, processes: int = 0) -> Replayed:
 
 
 def _in_turns(subject: Subject, repro: Repro) -> Replayed:
-    with scratch() as workdir:
-        history = execute(repro.scenario, subject, workdir)
+    try:
+        with scratch() as workdir:
+            history = execute(repro.scenario, subject, workdir)
+    except NotSimulatable as limit:
+        raise SubjectFailed(f"{subject.reference}: {limit}") from None
     return _replayed(repro, history, None, Result.FIXED)
 
 

@@ -25,6 +25,7 @@ from ssq_verify.shrink import shrink_scenario
 from ssq_verify.simulation import campaign
 from ssq_verify.simulation.causes import UNSYNCED, different
 from ssq_verify.simulation.exploring import Explored
+from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pool, pool
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Evidence, Finding, Verdict, Violation, together
@@ -119,12 +120,14 @@ class _Verification:
     def run(self, name: str, workers: Pool) -> tuple[Report, History]:
         begun = campaign.begin(workers, SETTINGS, self.profile.simulation, seed=self.seed, only=self.only)
         kept = self._kept()
-        examples = self._examples()
+        examples, refused = self._examples()
         history = joined([example.history for example in examples])
         self.tell(_at("judging", 0, 1))
         in_turns = judge.evidence(history, only=self.only)
         racing, next_seed = self._race(begun, workers)
-        verdicts = _verdicts(in_turns, racing)
+        racing = msgspec.structs.replace(racing, not_simulatable=racing.not_simulatable or refused)
+        ways = self._ways(racing)
+        verdicts = _verdicts(in_turns, racing, ways)
         shrunk = self._told([each.replayed.repro for each in kept if each.replayed.still_fails])
         shrunk |= self._shrunk_examples(history, examples, in_turns, known=shrunk)
         raced = self._shrunk_races(workers, racing, known=shrunk)
@@ -133,7 +136,7 @@ class _Verification:
             subject=self.subject.reference,
             seed=self.seed,
             profile=name,
-            ways=(MODEL,) if racing.not_simulatable else (MODEL, SIMULATION),
+            ways=ways,
             verdicts=tuple(shrunk.get(verdict.invariant, verdict) for verdict in verdicts),
             explored=_explored(examples, self.profile.effort.examples),
             raced=racing.tally,
@@ -165,14 +168,25 @@ class _Verification:
     def _tell_simulating(self, done: int, total: int) -> None:
         self.tell(_at("simulating", done, total))
 
-    def _examples(self) -> list[Example]:
+    def _examples(self) -> tuple[list[Example], str | None]:
+        """Return what workers in turns did, or none and what it is that no simulated process can do."""
         effort = self.profile.effort
-        return generate(
-            self.subject,
-            effort,
-            seed=self.seed,
-            tick=lambda done: self.tell(_at("generating", done, effort.examples)),
-        )
+        try:
+            examples = generate(
+                self.subject,
+                effort,
+                seed=self.seed,
+                tick=lambda done: self.tell(_at("generating", done, effort.examples)),
+            )
+        except NotSimulatable as limit:
+            return [], f"{limit.what} at {limit.where}"
+        return examples, None
+
+    def _ways(self, racing: Explored) -> tuple[str, ...]:
+        if racing.not_simulatable is None:
+            return MODEL, SIMULATION
+        # What reads the system's clock takes its turns in simulated processes, too.
+        return () if self.subject.clock == "system" else (MODEL,)
 
     def _shrunk_examples(
         self,
@@ -252,19 +266,23 @@ class _Verification:
         )
 
 
-def _verdicts(in_turns: Sequence[Evidence], racing: Explored) -> Iterator[Verdict]:
-    """Yield a verdict for each invariant, from both ways' evidence."""
+def _verdicts(in_turns: Sequence[Evidence], racing: Explored, ways: tuple[str, ...]) -> Iterator[Verdict]:
+    """Yield a verdict for each invariant, from the evidence of all ways."""
     simulated = {each.invariant: each for each in racing.evidence}
-    ways = (MODEL,) if racing.not_simulatable else (MODEL, SIMULATION)
     for each in in_turns:
         parts = [each] + [simulated[name] for name in (each.invariant,) if name in simulated]
         verdict = judge.verdict(together(parts), ways=ways)
-        if racing.not_simulatable and verdict.needs is not None:
+        if racing.not_simulatable and _is_left_open(verdict, ways):
             verdict = msgspec.structs.replace(verdict, needs="stress")
         elif verdict.verdict is Finding.VACUOUS and each.invariant in racing.left_to_stress:
             sentence = racing.left_to_stress[each.invariant]
             verdict = msgspec.structs.replace(verdict, needs="stress", sentence=sentence)
         yield verdict
+
+
+def _is_left_open(verdict: Verdict, ways: tuple[str, ...]) -> bool:
+    """Whether no way that is left could have shown it."""
+    return verdict.needs is not None or (not ways and verdict.verdict is Finding.VACUOUS)
 
 
 def _at(phase: str, done: int, total: int) -> Progress:

@@ -58,18 +58,18 @@ class Host:
             process.worker.clock.offset_seconds = offsets.get(name, 0.0)
 
     def perform(self, name: str, operation: Callable[[], T]) -> T:
-        """Let a process do something. Raises what that raises, and `NeverReturned`."""
+        """Let a process do something. Raises what that raises, and `NeverReturned`.
+
+        Raises `NotSimulatable` even if the operation caught that, or made something else of it.
+        """
         process = self._process(name)
         process.operation, process.outcome = operation, None
-        try:
-            self._world.run()
-        except Endless as error:
-            self.end(name)
-            raise NeverReturned(str(error)) from error
-        self._world.trace.clear()
+        endless = self._moved()
+        if process.worker.failure is not None:
+            raise process.worker.failure
         if process.outcome is None:
             self.end(name)
-            raise NeverReturned(f"{name} waits for what nobody will free")
+            raise NeverReturned(endless or f"{name} waits for what nobody will free")
         answer, error = process.outcome
         if error is not None:
             raise error
@@ -84,6 +84,16 @@ class Host:
         """Tear all processes down."""
         self._world.close()
         self._processes.clear()
+
+    def _moved(self) -> str | None:
+        """Let whoever has something to do do it; return why that was broken off, if it was."""
+        try:
+            self._world.run()
+        except Endless as limit:
+            return str(limit)
+        finally:
+            self._world.trace.clear()
+        return None
 
     def _process(self, name: str) -> "_Process":
         if name not in self._processes:

@@ -152,10 +152,13 @@ class _Simulation:
 
     def _run_world(self) -> tuple[str, ...]:
         """Let the workers run until nothing moves; return who waits for what will never come."""
-        self._world.run()
-        for worker in self._world.workers:
-            if worker.failure is not None:
-                raise worker.failure
+        try:
+            self._world.run()
+        finally:
+            # Before what it led to: who goes on for ever after it was refused a thread is no endless run.
+            for worker in self._world.workers:
+                if worker.failure is not None:
+                    raise worker.failure
         return tuple(worker.name for worker in self._world.deadlocked)
 
     def _struck(self, fault: str, worker: Worker) -> None:

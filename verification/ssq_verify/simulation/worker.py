@@ -96,7 +96,8 @@ class Worker(greenlet.greenlet):
             self.state = State.DONE
             return
         except Exception as error:  # noqa: BLE001 - whoever made the world tells whose failure it is
-            self.failure = error
+            # What it made of a refusal is no more than that.
+            self.failure = self.failure or error
         self.state = State.DONE
 
     def reach(self, point: Point) -> None:

@@ -102,7 +102,11 @@ DEAD_HOLDER = HELD + "w1 dies; "
     ("line", "terms", "broken"),
     [
         pytest.param("+63s; w2 claim -", {"max_clock_skew_seconds": 2.0}, False, id="within the bound"),
-        pytest.param("+64s; w2 claim -", {"max_clock_skew_seconds": 2.0}, True, id="beyond the bound"),
+        pytest.param("+64s; +2ms; w2 claim -", {"max_clock_skew_seconds": 2.0}, True, id="beyond the bound"),
+        pytest.param("+60s; w2 claim -", {}, False, id="within the millisecond of coarse times"),
+        pytest.param("+60s; +2ms; w2 claim -", {}, True, id="beyond that millisecond"),
+        pytest.param("+60s; w2 claim -", {"time_resolution_seconds": 0.0}, True, id="times that are exact"),
+        pytest.param("+61s; w2 claim -", {"time_resolution_seconds": 1.5}, False, id="times in seconds"),
         pytest.param("+61s; w2 claim -", {"max_attempts": 1}, False, id="a dead letter by now"),
         pytest.param("+61s; w3 claim <; w2 claim -; w3 > j1#2", {}, False, id="not quiet"),
         pytest.param(
@@ -144,7 +148,11 @@ def test_an_extend_puts_the_bound_off():
 @pytest.mark.parametrize(
     ("line", "terms", "broken"),
     [
-        pytest.param(HELD + "w1 release j1#1; w2 claim -", {}, True, id="released"),
+        pytest.param(HELD + "w1 release j1#1; +2ms; w2 claim -", {}, True, id="released"),
+        pytest.param(HELD + "w1 release j1#1; w2 claim -", {}, False, id="released, by coarse times"),
+        pytest.param(
+            HELD + "w1 release j1#1; w2 claim -", {"time_resolution_seconds": 0.0}, True, id="exact times"
+        ),
         pytest.param(
             HELD + "w1 release j1#1; w2 claim -", {"max_attempts": 1}, False, id="released and dead"
         ),
@@ -152,7 +160,10 @@ def test_an_extend_puts_the_bound_off():
             HELD + "w1 release j1#1; w2 claim -", {"backoff_base_seconds": 5.0}, False, id="resting"
         ),
         pytest.param(
-            HELD + "w1 release j1#1; +5s; w2 claim -", {"backoff_base_seconds": 5.0}, True, id="rested"
+            HELD + "w1 release j1#1; +5s; +2ms; w2 claim -", {"backoff_base_seconds": 5.0}, True, id="rested"
+        ),
+        pytest.param(
+            HELD + "w1 release j1#1; +5s; w2 claim -", {"backoff_base_seconds": 5.0}, False, id="just rested"
         ),
         pytest.param(HELD + "w2 claim -", {}, False, id="held"),
         pytest.param(HELD + "w1 ack j1#1; w1 enqueue j1; w2 claim -", {}, True, id="enqueued again"),

@@ -86,14 +86,14 @@ def test_a_row_of_the_state_diagram(before, does, after):
 
 
 def test_a_claim_counts_the_attempt_and_starts_the_lease_from_its_call():
-    """The lease's earliest end is ttl after the call, the latest ttl and 2E after the return."""
-    terms = Terms(lease_ttl_seconds=10e-9, max_clock_skew_seconds=3e-9)
+    """The lease's earliest end is ttl after the call, the latest ttl, 2E and a unit after the return."""
+    terms = Terms(lease_ttl_seconds=10e-9, max_clock_skew_seconds=3e-9, time_resolution_seconds=2e-9)
 
     state = step(JobState(Phase.QUEUED, payload="YQ=="), operation("claim", at=5, attempt=1), contract(terms))
 
     assert state is not None
     assert (state.attempt, state.payload, state.claim_id) == (1, "YQ==", "c1")
-    assert (state.lease_end_ns, state.lease_end_latest_ns) == (15, 21)
+    assert (state.lease_end_ns, state.lease_end_latest_ns) == (15, 23)
 
 
 def test_a_requeued_job_is_a_new_incarnation_with_its_payload():

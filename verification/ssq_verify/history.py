@@ -51,6 +51,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     backoff_max_seconds: float = 30.0
     max_clock_skew_seconds: float | None = 0.0
     """E, the bound under which single-claimer is judged; None: the server keeps the time, any is within."""
+    time_resolution_seconds: float = 0.001
+    """How coarse its own times are: so late may it see that a lease, or a rest, has ended."""
     lease: bool = True
     fencing: bool = True
     release: bool = True

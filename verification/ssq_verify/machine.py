@@ -57,6 +57,9 @@ class Moment(StrEnum):
     AFTER_REST_BOUND = "when a back-off is over by any clock"
 
 
+MILLISECOND_TICKS = 1_000
+"""What no queue is reproached with that keeps its times to the millisecond."""
+
 AROUND_LEASE_END: dict[Moment, tuple[int, int]] = {
     Moment.BEFORE_EXPIRY: (0, -1),
     Moment.AT_EXPIRY: (0, 0),
@@ -64,7 +67,7 @@ AROUND_LEASE_END: dict[Moment, tuple[int, int]] = {
     Moment.BEFORE_TAKEOVER: (1, -1),
     Moment.AT_TAKEOVER: (1, 0),
     Moment.AFTER_TAKEOVER: (1, 1),
-    Moment.AFTER_BOUND: (2, 2),
+    Moment.AFTER_BOUND: (2, 2 + MILLISECOND_TICKS),
 }
 """How many E, and how many ticks, after the end of a lease."""
 
@@ -72,7 +75,7 @@ AROUND_REST_END: dict[Moment, tuple[int, int]] = {
     Moment.BEFORE_REST_END: (1, -1),
     Moment.AT_REST_END: (1, 0),
     Moment.AFTER_REST_END: (1, 1),
-    Moment.AFTER_REST_BOUND: (2, 1),
+    Moment.AFTER_REST_BOUND: (2, 1 + MILLISECOND_TICKS),
 }
 """The same for the end of a rest as the model knows it, which is E before a right clock's."""
 

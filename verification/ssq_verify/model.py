@@ -77,6 +77,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     ttl_ns: int
     skew_ns: int
     """E; 0 where the server keeps the time."""
+    resolution_ns: int
+    """How coarse the queue's own times are."""
     timed: bool
     """False where a lease may end at any instant."""
     max_attempts: int | None
@@ -89,10 +91,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         return inv_ns + self.ttl_ns if self.terms.lease else NEVER_NS
 
     def lease_end_latest_ns(self, ret_ns: int) -> int:
-        """Return the latest end: both clocks of the sum above at their other extreme, and E waited for."""
+        """Return the latest end: both clocks of that sum at their other extreme, E waited for, rounded up."""
         if not self.terms.lease or not self.timed or ret_ns == NEVER_NS:
             return NEVER_NS
-        return ret_ns + self.ttl_ns + 2 * self.skew_ns
+        return ret_ns + self.ttl_ns + 2 * self.skew_ns + self.resolution_ns
 
     def rest_end_ns(self, inv_ns: int, attempt: int) -> int:
         """Return until when, at least, a job rests that was released at `inv_ns`."""
@@ -107,6 +109,7 @@ def contract(terms: Terms, *, timed: bool = True) -> Contract:
         terms=terms,
         ttl_ns=round(terms.lease_ttl_seconds * SECOND_NS),
         skew_ns=round((terms.max_clock_skew_seconds or 0.0) * SECOND_NS),
+        resolution_ns=round(terms.time_resolution_seconds * SECOND_NS),
         timed=timed,
         max_attempts=terms.max_attempts,
         late_ack=terms.late_ack,

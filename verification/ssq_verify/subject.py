@@ -47,6 +47,8 @@ class Promises:
     late_ack: Literal["accepted", "rejected", "either"] = "accepted"
     durability: Literal["power-loss", "process-crash", "none"] = "power-loss"
     max_clock_skew_seconds: float | Literal["policy"] | None = "policy"
+    time_resolution_seconds: float = 0.001
+    """How coarse its own times are: so late may it see that a lease, or a rest, has ended; never early."""
     order: Literal["fifo", "fifo-relaxed"] | None = "fifo"
     spurious_empty: bool = True
     processes: Literal["many", "one"] = "many"
@@ -130,6 +132,7 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
             if promises.max_clock_skew_seconds == "policy"
             else promises.max_clock_skew_seconds
         ),
+        time_resolution_seconds=promises.time_resolution_seconds,
         lease=promises.lease,
         fencing=promises.fencing,
         release=callable(getattr(queue, "release", None)),

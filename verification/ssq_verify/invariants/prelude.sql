@@ -167,10 +167,10 @@ WITH
         CASE WHEN lease THEN greatest(inv_ns, coalesce(extended_from_ns, 0)) + ttl_ns ELSE never() END,
         coalesce(cut_ns, never())
       ) AS lease_end_ns,
-      -- By the slowest clock that is within the bound.
+      -- By the slowest clock that is within the bound, and times as coarse as the queue's.
       CASE
         WHEN NOT lease OR coalesce(extended_until_ns, 0) = never() THEN never()
-        ELSE greatest(ret_ns, coalesce(extended_until_ns, 0)) + ttl_ns + 2 * skew_ns
+        ELSE greatest(ret_ns, coalesce(extended_until_ns, 0)) + ttl_ns + 2 * skew_ns + resolution_ns
       END AS expired_ns
     FROM lined
       LEFT JOIN fates USING (claim)
@@ -454,7 +454,7 @@ WITH
     SELECT
       h.run, h.job, h.worker, r.event, 'released' AS kind,
       r.inv_ns AS made_ns,
-      r.ret_ns + backoff_ns(coalesce(h.attempt, 65), backoff_base_ns, backoff_max_ns) + skew_ns AS since_ns,
+      r.ret_ns + backoff_ns(coalesce(h.attempt, 65), backoff_base_ns, backoff_max_ns) + skew_ns + resolution_ns AS since_ns,
       least(h.next_inv_ns, h.ended_next_ns) AS taken_ns
     FROM again AS h JOIN endings AS r USING (claim), terms
     WHERE r.f = 'release' AND r.outcome = 'ok'

@@ -1,7 +1,7 @@
 -- Requirement: With a live polling worker, a job whose lease expired is claimed or dead at the latest
 --   `ttl` + 2 E + one poll after it was claimed.
 -- Sound because: The bound counts from the claim's return (or that of its last extend, of whatever
---   outcome), by the slowest clocks within E; the job had attempts left and certainly nobody took it or
+--   outcome), by the slowest clocks within E and times as coarse as the queue's own; the job had attempts left and certainly nobody took it or
 --   gave it back during the poll. An empty answer counts when no other operation was running, or if the
 --   queue promises none; another job counts if it was enqueued only after the bound, and so is younger
 --   by any reckoning. `fifo-relaxed` allows as many of those as there are workers; without an order

@@ -45,6 +45,7 @@ _TERM_COLUMNS = {
     "ttl_ns": "BIGINT",
     "skew_ns": "BIGINT",
     "any_skew": "BOOLEAN",
+    "resolution_ns": "BIGINT",
     "max_attempts": "INTEGER",
     "backoff_base_ns": "BIGINT",
     "backoff_max_ns": "BIGINT",
@@ -194,6 +195,7 @@ def _term_row(terms: Terms) -> tuple[Any, ...]:
         "ttl_ns": _ns(terms.lease_ttl_seconds),
         "skew_ns": _ns(skew or 0.0),
         "any_skew": skew is None,
+        "resolution_ns": _ns(terms.time_resolution_seconds),
         "backoff_base_ns": _ns(terms.backoff_base_seconds) if terms.back_off else 0,
         "backoff_max_ns": _ns(terms.backoff_max_seconds),
     }

@@ -24,11 +24,13 @@ class Times:
     ttl: float
     skew: float
     """E; 0 for a queue whose server keeps the time."""
+    spare: float = SECOND
+    """Longer than the queue's own times are coarse."""
 
     @property
     def overdue(self) -> float:
-        """After so long an expired job is available by any clock within E, with a second to spare."""
-        return self.ttl + 2 * self.skew + SECOND
+        """After so long an expired job is available by any clock within E, with some time to spare."""
+        return self.ttl + 2 * self.skew + self.spare
 
     @property
     def takeover(self) -> float:
@@ -44,13 +46,14 @@ def times(settings: Settings, terms: Terms) -> Times:
     """
     promised = terms.max_clock_skew_seconds or 0.0
     skew = settings.max_clock_skew_seconds if 0 < promised < COARSE else promised
-    return Times(ttl=settings.lease_ttl_seconds, skew=skew)
+    spare = max(SECOND, 2 * terms.time_resolution_seconds)
+    return Times(ttl=settings.lease_ttl_seconds, skew=skew, spare=spare)
 
 
 def rested(settings: Settings, terms: Terms, attempt: int) -> float:
-    """Return after how long a job that was released is available by any clock, with a second to spare."""
-    rest = settings.retry.backoff_seconds(attempt) if terms.back_off else 0.0
-    return rest + 2 * times(settings, terms).skew + SECOND
+    """Return after how long a job that was released is available by any clock, with some time to spare."""
+    rest, span = settings.retry.backoff_seconds(attempt) if terms.back_off else 0.0, times(settings, terms)
+    return rest + 2 * span.skew + span.spare
 
 
 def scenario(settings: Settings, *parts: Steps, faults: Faults = NO_FAULTS) -> Scenario:

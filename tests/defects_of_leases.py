@@ -143,7 +143,7 @@ class WholeSeconds(Toy):
         return job["state"] in {"waiting", "held"} and job["due"] <= now
 
 
-@for_("single-claimer", "clocks-differ-by-e", "clocks-differ-by-less-than-e", "clocks-drift")
+@for_("single-claimer", "clocks-differ-by-e", "clocks-differ-by-less-than-e", "clocks-drift", "clocks-strobe")
 class NothingForClocks(Toy):
     """A lease has ended when the clock of whoever looks says so."""
 

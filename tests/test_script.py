@@ -267,6 +267,19 @@ def test_time_zones_are_refused():
         script(outcome)
 
 
+@pytest.mark.scenario("simulation/a-clock-that-jumps-to-and-fro")
+def test_a_clock_that_jumps_to_and_fro_is_refused():
+    """The repro keeps it and fails again; a script that counts looks otherwise would not."""
+    strobing = step(StepKind.CLOCK, strobe=1.0)
+    enqueue = step(StepKind.ENQUEUE, "w1", job="j1")
+    outcome = raced(scenario(strobing, enqueue, CLAIM, enqueue, CLAIM_TOO), PLAIN, TWICE)
+
+    assert outcome.still_fails
+    assert outcome.repro.scenario.steps[0].strobe == 1.0
+    with pytest.raises(NotScriptable, match="jumps at each look"):
+        script(outcome)
+
+
 def test_a_script_that_hangs_is_refused(tmp_path, monkeypatch):
     """What it waits for is virtual, so it is given little time."""
     monkeypatch.setattr(script_module, "SECONDS_MAX", 0.2)

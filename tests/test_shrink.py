@@ -86,9 +86,9 @@ def test_a_scenario_is_told_in_its_plainest_words():
     )
 
 
-@pytest.mark.parametrize("strange", [{"rate": 1.01}, {"zone": "Europe/Berlin"}])
+@pytest.mark.parametrize("strange", [{"rate": 1.01}, {"zone": "Europe/Berlin"}, {"strobe": 1.0}])
 def test_a_clock_that_need_not_be_strange_is_plain(strange):
-    """Its rate and its time zone go where the failure does not need them."""
+    """Its rate, its time zone and its jumps go where the failure does not need them."""
     clock = Step(do=StepKind.CLOCK, seconds=2.0, **strange)
     failing = failing_if(lambda scenario: any(step.seconds == 2.0 for step in scenario.steps))
 

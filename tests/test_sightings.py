@@ -150,9 +150,20 @@ def test_a_move_to_another_time_zone_is_counted():
     assert sightings(History(events=(moved,))) == {Sighting.OTHER_ZONE: 1}
 
 
+def test_a_clock_that_jumps_to_and_fro_is_counted():
+    """So is this event: the errors between which the clock jumps stand in others."""
+    (opened,) = h("w1 opens").events
+    strobing = msgspec.structs.replace(opened, f="strobe", value="1.0")
+
+    assert sightings(History(events=(strobing,))) == {Sighting.CLOCK_STROBES: 1}
+
+
 def test_every_situation_is_tested():
     """None of the counts is left out above."""
-    assert {sighting for sighting, _, _ in THERE_AND_NOT} == set(Sighting) - {Sighting.OTHER_ZONE}
+    assert {sighting for sighting, _, _ in THERE_AND_NOT} == set(Sighting) - {
+        Sighting.OTHER_ZONE,
+        Sighting.CLOCK_STROBES,
+    }
 
 
 def test_executions_are_counted_by_incarnation():

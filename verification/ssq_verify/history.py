@@ -36,7 +36,7 @@ OPERATIONS = frozenset({"enqueue", "claim", "ack", "release", "extend", "requeue
 FAULTS = frozenset({"crash", "pause", "resume", "clock", "power-loss", "io-error"})
 """What is done to a worker or its storage; single events of type `info`."""
 
-OBSERVATIONS = frozenset({"open", "heal", "drained", "drain-cut", "dead", "present", "zone"})
+OBSERVATIONS = frozenset({"open", "heal", "drained", "drain-cut", "dead", "present", "zone", "strobe"})
 """What the harness did or saw: a handle opened, faults over, the queue empty (or given up), a dead letter, a
 job that is in the queue in whatever state."""
 

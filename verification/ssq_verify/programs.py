@@ -193,6 +193,8 @@ def _apart(step: Step) -> str | None:
         return None
     if step.zone:
         raise NotScriptable("workers in different time zones take processes of their own")
+    if step.strobe:
+        raise NotScriptable("a clock that jumps at each look takes the simulator's own")
     rate = f", rate={step.rate!r}" if step.rate != 1.0 else ""
     return f"set_clock({quoted(step.worker)}, {step.seconds!r}{rate})"
 

@@ -56,6 +56,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """clock, in a simulation: how fast it goes."""
     zone: str = ""
     """clock, in a simulation: the worker's time zone, as TZ names it."""
+    strobe: float = 0.0
+    """clock, in a simulation: how far it jumps around its offset at looks; below 0: back first."""
     payload: str = ""
     """enqueue: the payload's text."""
 

@@ -190,8 +190,8 @@ def _renamed(step: Step, field: str, names: dict[str, str]) -> Step:
 def _simpler(step: Step, settings: Settings) -> Iterator[Step]:
     if step.payload:
         yield msgspec.structs.replace(step, payload="")
-    if step.rate != 1.0 or step.zone:
-        yield msgspec.structs.replace(step, rate=1.0, zone="")
+    if step.rate != 1.0 or step.zone or step.strobe:
+        yield msgspec.structs.replace(step, rate=1.0, zone="", strobe=0.0)
     if step.do in {StepKind.ADVANCE, StepKind.CLOCK}:
         plain = _plain_seconds(settings)
         rank = plain.index(step.seconds) if step.seconds in plain else len(plain)

@@ -59,6 +59,7 @@ class Sighting(StrEnum):
     CLOCK_WITHIN = "clocks wrong by less than E"
     CLOCK_AT = "clocks wrong by E"
     CLOCK_BEYOND = "clocks wrong by more than E"
+    CLOCK_STROBES = "clocks that jump to and fro"
     OTHER_ZONE = "workers that moved to another time zone"
     CLOCK_OF_HOLDER = "clocks set while their worker held a job"
 
@@ -186,6 +187,8 @@ class _Run:
                 self._clock_set(event)
             case "zone":
                 self._seen[Sighting.OTHER_ZONE] += 1
+            case "strobe":
+                self._seen[Sighting.CLOCK_STROBES] += 1
             case "dead":
                 self._dead(event)
             case "power-loss":

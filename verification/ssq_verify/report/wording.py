@@ -36,6 +36,7 @@ def event_text(event: Event) -> str:
         "drain-cut": f"stops polling: {event.value}",
         "dead": f"finds {event.job_id} dead",
         "zone": f"is in the time zone {event.value}",
+        "strobe": f"clock jumps to and fro by {event.value} s",
         "present": f"sees {event.job_id} in the queue",
     }
     return known.get(event.f) or " ".join(part for part in (event.f, event.job_id, event.value) if part)

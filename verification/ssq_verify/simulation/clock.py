@@ -42,7 +42,8 @@ class WorkerClock:
         self.offset_max_seconds = math.inf
         """Where a drift stops: a bound on the error that is known beforehand."""
         self.strobe_seconds = 0.0
-        """It is ahead by as much and then behind by as much, from one microsecond to the next."""
+        """It is ahead by as much and then behind, from one look to the next or the one after."""
+        self._looks = 0
         self._rate = 1.0
         self._offset_ns = 0
         self._since_ns = 0
@@ -71,23 +72,28 @@ class WorkerClock:
         now_ns = self.true.now_ns
         shown_ns = now_ns + (self._offset_ns if self._rate == 1.0 else self._error_ns())
         if self.strobe_seconds:
-            sign = 1 if now_ns // EVENT_NS % 2 else -1
+            # Thue and Morse's sequence: it has no period that the looks of one operation could have, too.
+            sign = 1 if self._looks.bit_count() % 2 else -1
             shown_ns += sign * round(self.strobe_seconds * 1e9)
         return (shown_ns + 500) // 1_000
 
     def look_ns(self) -> int:
         """Return the time to who is under test, in nanoseconds of the epoch."""
-        self.true.look()
+        self._look()
         return EPOCH_NS + self.micros() * 1_000
 
     def __call__(self) -> datetime:
         """Return the worker's idea of the time as an aware UTC datetime."""
-        self.true.look()
+        self._look()
         return self.shown()
 
     def shown(self) -> datetime:
         """Return the same for a history: nothing under test sees it."""
         return EPOCH + timedelta(microseconds=self.micros())
+
+    def _look(self) -> None:
+        self._looks += 1
+        self.true.look()
 
     def _error_ns(self) -> int:
         drifted = self._offset_ns + (self.true.now_ns - self._since_ns) * (self._rate - 1.0)

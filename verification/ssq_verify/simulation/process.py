@@ -123,13 +123,18 @@ class Process:
 
     def _set_clock(self, worker: Worker, step: Step) -> None:
         worker.clock.offset_seconds, worker.clock.rate = step.seconds, step.rate
+        worker.clock.strobe_seconds = step.strobe
         if step.zone != worker.clock.zone:
             self._record(worker, "zone", value=step.zone or "the host's")
         worker.clock.zone = step.zone
-        wrong = abs(step.seconds) + (ZONES_APART_SECONDS if step.zone else 0.0)
+        wrong = abs(step.seconds) + abs(step.strobe) + (ZONES_APART_SECONDS if step.zone else 0.0)
         self._shared.offset_max = max(self._shared.offset_max, wrong)
-        if step.seconds or step.rate != 1.0 or not step.zone:
-            self._record(worker, "clock", value=repr(step.seconds))
+        if step.strobe:
+            self._record(worker, "strobe", value=repr(abs(step.strobe)))
+        if step.seconds or step.strobe or step.rate != 1.0 or not step.zone:
+            # Of one that jumps to and fro, both extremes: they say how far clocks were apart.
+            for offset in sorted({step.seconds - step.strobe, step.seconds + step.strobe}):
+                self._record(worker, "clock", value=repr(offset))
 
     def _operate(self, worker: Worker, step: Step) -> None:
         claim = self._shared.claims.get(step.claim or "")

@@ -17,9 +17,8 @@ def scope_of(scenario: Scenario, bounds: Bounds) -> str:
 
 def clocks_of(scenario: Scenario) -> int:
     """Return how many clocks are set, each in its own way."""
-    return len(
-        {(step.worker, step.seconds, step.rate) for step in scenario.steps if step.do is StepKind.CLOCK}
-    )
+    clocks = (step for step in scenario.steps if step.do is StepKind.CLOCK)
+    return len({(step.worker, step.seconds, step.rate, step.strobe) for step in clocks})
 
 
 def _bounds(bounds: Bounds) -> Iterator[str]:

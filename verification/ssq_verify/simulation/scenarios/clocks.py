@@ -1,6 +1,6 @@
 """What if the workers' clocks are not right? They differ by up to E, drift, jump, or are in other zones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ssq_verify.history import Terms
 from ssq_verify.scenario import Scenario, Settings, Step
@@ -24,6 +24,7 @@ from ssq_verify.simulation.scenarios.parts import (
     handles,
     later,
     polls_at,
+    reopen,
     scenario,
     times,
 )
@@ -112,6 +113,26 @@ def _clocks_drift(settings: Settings, terms: Terms) -> Scenarios:
 
 
 @named(
+    "A clock jumps to and fro from one look to another, and no two clocks are ever further apart than E.",
+    Sighting.CLOCK_STROBES,
+    Sighting.RECLAIM,
+    needs=(Need.LEASE, Need.SKEW),
+)
+def _clocks_strobe(settings: Settings, terms: Terms) -> Scenarios:
+    half = times(settings, terms).skew / 2
+    # One that jumps between the right time and E ahead, or behind; or both of them around the right time. In
+    # One that jumps between the right time and E ahead, or behind; or both around the right time. In
+    kinds = (
+        ({"w1": half}, half),
+        ({"w1": -half}, -half),
+        ({"w2": half}, -half),
+        ({"w2": -half}, half),
+        ({"w1": 0.0, "w2": 0.0}, -half),
+    )
+    return tuple(_strobing(settings, terms, offsets, strobe) for offsets, strobe in kinds)
+
+
+@named(
     "Two workers live in time zones far from each other; a lease is as long in both.",
     Sighting.OTHER_ZONE,
     Sighting.RECLAIM,
@@ -150,6 +171,17 @@ def _differing(
     return scenario(settings, backlog("j1"), held, (*begins_at("w2", other), *_around(span, 0.0)))
 
 
+def _strobing(settings: Settings, terms: Terms, offsets: Mapping[str, float], strobe: float) -> Scenario:
+    span = times(settings, terms)
+    holder, other = (
+        (clock(name, offsets[name], strobe=strobe), reopen(name)) if name in offsets else ()
+        for name in ("w1", "w2")
+    )
+    beat: Steps = (extend("w1", "held"),) if terms.extend else ()
+    held = (claim("w1", "held"), *beat, later("w1", 3 * span.overdue), ack("w1", "held"))
+    return scenario(settings, backlog("j1"), (*holder, *held), (*other, *_around(span, 0.0)))
+
+
 def _around(span: Times, waited: float) -> Iterator[Step]:
     """Return the polls of w2 around the end of a lease that began so long ago, by any clock within E."""
     moments = (
@@ -169,5 +201,6 @@ SCENARIOS = (
     _clocks_differ_by_more_than_e,
     _clocks_jump,
     _clocks_drift,
+    _clocks_strobe,
     _time_zones,
 )

@@ -113,9 +113,11 @@ def later(worker: str, seconds: float) -> Step:
     return Step(do=StepKind.ADVANCE, worker=worker, seconds=seconds)
 
 
-def clock(worker: str, seconds: float = 0.0, *, rate: float = 1.0, zone: str = "") -> Step:
+def clock(
+    worker: str, seconds: float = 0.0, *, rate: float = 1.0, zone: str = "", strobe: float = 0.0
+) -> Step:
     """Return a step that sets a worker's clock."""
-    return Step(do=StepKind.CLOCK, worker=worker, seconds=seconds, rate=rate, zone=zone)
+    return Step(do=StepKind.CLOCK, worker=worker, seconds=seconds, rate=rate, zone=zone, strobe=strobe)
 
 
 def reopen(worker: str) -> Step:

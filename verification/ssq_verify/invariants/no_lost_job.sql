@@ -1,8 +1,8 @@
 -- Requirement: After faults stop and the queue is drained, every job whose enqueue returned ok is acked
 --   or dead; one whose enqueue did not return may be either there or not.
 -- Sound because: Only drained runs count. An ack of unknown outcome accounts for its job, and so does a
---   dead letter, and in a queue that can not list those, attempts enough to die. Of what was enqueued
---   before a power loss, `durable` speaks.
+--   dead letter, and in a queue that can not list those, attempts enough to die. What raised, for an I/O
+--   error, say, is of unknown outcome. Of what was enqueued before a power loss, `durable` speaks.
 -- Usual bug: A transition in two steps (unlink, then save; create, then write), and a kill between
 --   them.
 -- Holds: enqueued jobs in drained runs: {exercised}; each was acked or dead in the end
@@ -31,7 +31,7 @@ FROM obligations JOIN runs USING (run)
 WHERE drain_cut AND NOT accounted
 HAVING count(*) > 0
 UNION ALL
-SELECT format('run {}: a worker was killed in a claim, and the queue has no leases', min(run))
+SELECT format('run {}: a claim was killed or failed, and the queue has no leases', min(run))
 FROM obligations JOIN runs USING (run)
 WHERE drained AND NOT accounted AND undecided
 HAVING count(*) > 0

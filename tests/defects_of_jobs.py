@@ -3,6 +3,7 @@
 # ruff: noqa: D102, ARG002 - a defect is told by its class, and its methods are called as a queue's are
 
 import base64
+import os
 
 from toy_queue import Toy, for_
 
@@ -138,6 +139,21 @@ class LooksOnlyAtWaiting(Toy):
         with self.jobs() as jobs:
             if all(job["id"] != job_id or job["state"] != "waiting" for job in jobs):
                 jobs.append(self.new(job_id, payload))
+
+
+@for_("integrity", "two-producers-of-one-parent")
+class NamesByWhoOpened(Toy):
+    """Payloads pass through files that are named by who opened the queue, and counted."""
+
+    def __init__(self, workdir, policy):
+        super().__init__(workdir, policy)
+        self.opener, self.number = os.getpid(), 0
+
+    def enqueue(self, job_id, *, payload=b""):
+        self.number += 1
+        path = self.folder / f"{self.opener}-{self.number}"
+        path.write_bytes(payload)
+        super().enqueue(job_id, payload=path.read_bytes())
 
 
 @for_("linearizable", "enqueue-of-a-job-being-acked")

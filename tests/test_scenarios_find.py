@@ -22,6 +22,7 @@ TERMS = Terms(
     lease_ttl_seconds=SETTINGS.lease_ttl_seconds,
     max_clock_skew_seconds=SETTINGS.max_clock_skew_seconds,
     backoff_base_seconds=SETTINGS.backoff_base_seconds,
+    forks=True,
 )
 DEFECTS = [*defects(defects_of_leases), *defects(defects_of_jobs)]
 PLAIN = Replay(())

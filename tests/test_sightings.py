@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from ssq_verify.history import History, Terms, joined
+from ssq_verify.history import INHERITED, History, Terms, joined
 from ssq_verify.notation import h, items
 from ssq_verify.sightings import Sighting, executions_max, sightings
 
@@ -158,11 +158,21 @@ def test_a_clock_that_jumps_to_and_fro_is_counted():
     assert sightings(History(events=(strobing,))) == {Sighting.CLOCK_STROBES: 1}
 
 
+def test_a_handle_that_crosses_a_fork_is_counted():
+    """An `open` that says so is one, another is not."""
+    (opened,) = h("w1 opens").events
+    forked = msgspec.structs.replace(opened, value=INHERITED)
+
+    assert sightings(History(events=(forked,))) == {Sighting.FORKED: 1}
+    assert sightings(History(events=(opened,))) == {}
+
+
 def test_every_situation_is_tested():
     """None of the counts is left out above."""
     assert {sighting for sighting, _, _ in THERE_AND_NOT} == set(Sighting) - {
         Sighting.OTHER_ZONE,
         Sighting.CLOCK_STROBES,
+        Sighting.FORKED,
     }
 
 

@@ -144,7 +144,7 @@ class Execution:
                 self._advance(step.seconds)
             case StepKind.CLOCK:
                 self._set_clock(step.worker, step.seconds)
-            case StepKind.OPEN:
+            case StepKind.OPEN | StepKind.FORK:
                 self._drop(step.worker)
                 self.open(step.worker)
             case StepKind.CRASH:

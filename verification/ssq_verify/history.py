@@ -41,6 +41,10 @@ OBSERVATIONS = frozenset({"open", "heal", "drained", "drain-cut", "dead", "prese
 job that is in the queue in whatever state."""
 
 
+INHERITED = "inherited across a fork"
+"""What an `open` says of a handle that a worker did not open itself."""
+
+
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What this queue is held to: its promises, resolved against the policy that it was opened with."""
 
@@ -70,6 +74,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     durability: Literal["power-loss", "process-crash", "none"] = "power-loss"
     order: Literal["fifo", "fifo-relaxed"] | None = "fifo"
     spurious_empty: bool = True
+    forks: bool = False
+    """Whether a handle may be used on either side of a fork."""
 
     def backoff_seconds(self, attempt: int) -> float:
         """Return how long a job rests after a release of the given attempt."""

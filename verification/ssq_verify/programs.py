@@ -187,6 +187,10 @@ def _beginning(name: str, *, opens_late: bool) -> list[str]:
 
 def _apart(step: Step) -> str | None:
     """Return the line of a step that is no operation."""
+    if step.do is StepKind.FORK:
+        raise NotScriptable(
+            "a fork's child has a copy of its parent's memory, and a script's workers share one"
+        )
     if step.do is StepKind.ADVANCE:
         return f"sleep({step.seconds!r})"
     if step.do is not StepKind.CLOCK:

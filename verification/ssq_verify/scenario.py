@@ -37,6 +37,8 @@ class StepKind(StrEnum):
     """Set one worker's clock to an offset from the true time."""
     OPEN = "open"
     """The worker opens a new handle on the queue; in a simulation it meets what others are doing."""
+    FORK = "fork"
+    """The worker goes on with a copy of what `setup` had opened, as its child; in turns it opens anew."""
     CRASH = "crash"
     """The worker dies between two operations; its claims stay. The next step in its name is a new process."""
 
@@ -115,7 +117,7 @@ def in_one_process(scenario: Scenario) -> Scenario:
 
     Such a queue is opened anew only when the process before has ended.
     """
-    opened_anew = {StepKind.OPEN: StepKind.CRASH}
+    opened_anew = {StepKind.OPEN: StepKind.CRASH, StepKind.FORK: StepKind.CRASH}
     steps = (
         step
         if step.worker == SETUP_WORKER

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ssq_verify.history import NEVER_NS, OPERATIONS, Event, EventType, History, Terms
+from ssq_verify.history import INHERITED, NEVER_NS, OPERATIONS, Event, EventType, History, Terms
 
 EXECUTIONS = "jobs handed out "
 """Followed by how often: an incarnation that was acked at its first claim was handed out once."""
@@ -46,6 +46,7 @@ class Sighting(StrEnum):
     ENQUEUE_OF_HELD = "enqueues of a job that is held"
     ENQUEUE_BESIDE_ACK = "enqueues beside an ack of the same job"
     OTHERS_IN_ACK = "operations on other jobs inside an ack"
+    FORKED = "handles inherited across a fork"
     OPEN_OVER_LEASES = "handles opened over live leases"
     OPEN_OVER_BACKLOG = "handles opened over an old backlog"
     HOLDER_DIED = "holders that died"
@@ -334,6 +335,7 @@ class _Run:
 
     def _opened(self, event: Event) -> None:
         now_ns = event.time_ns
+        self._seen[Sighting.FORKED] += event.value == INHERITED
         if any(hold.lease_end_ns > now_ns for hold in self._current.values()):
             self._seen[Sighting.OPEN_OVER_LEASES] += 1
         if now_ns - next(iter(self._waiting.values()), now_ns) > self._ttl_ns:

@@ -53,6 +53,8 @@ class Promises:
     spurious_empty: bool = True
     processes: Literal["many", "one"] = "many"
     """How many may have the queue open at once; of one, all workers are that process."""
+    forks: bool = False
+    """Whether a handle that was opened before a fork may be used on either side of it."""
 
 
 Factory = Callable[[Path, Policy], WorkerQueue]
@@ -147,6 +149,7 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
         durability=promises.durability,
         order=promises.order,
         spurious_empty=promises.spurious_empty,
+        forks=promises.forks and promises.processes == "many",
     )
 
 

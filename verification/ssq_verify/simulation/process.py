@@ -1,11 +1,12 @@
 """What does one simulated worker do? It opens the queue and performs its steps as a process would."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, NamedTuple, Never
 
-from ssq_verify.history import EventType, Terms
+from ssq_verify.history import INHERITED, EventType, Terms
 from ssq_verify.live import LiveJobs
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
 from ssq_verify.scenario import Settings, Step, StepKind
@@ -23,6 +24,15 @@ Steps = tuple[tuple[int, Step], ...]
 """Each with its place in the scenario."""
 
 
+class Parent(NamedTuple):
+    """Who prepared the queue, as its children come by it in a fork."""
+
+    queue: RecordingQueue
+    worker: Worker
+    keeps_files: bool
+    """Whether its handle has files or connections open, which both sides of a fork would share."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Shared:
     """What the workers of one run have in common."""
@@ -36,6 +46,7 @@ class Shared:
     """Whether a fault befell this worker."""
     is_concurrent: bool = False
     terms: Terms | None = None
+    parent: Parent | None = None
     acting: dict[str, str] = field(default_factory=dict)
     """The operation that each worker is in."""
     claims: dict[str, Any] = field(default_factory=dict)
@@ -57,10 +68,12 @@ class Process:
     def prepare(self, worker: Worker) -> None:
         """Do the steps alone, before the others begin."""
         self._perform_all(worker)
+        if self._queue is not None:
+            self._shared.parent = Parent(self._queue, worker, bool(worker.files or worker.connections))
 
     def work(self, worker: Worker) -> None:
         """Open the queue before the others begin, unless the first step is to open it among them."""
-        if self._steps[0][1].do is not StepKind.OPEN:
+        if self._steps[0][1].do not in {StepKind.OPEN, StepKind.FORK}:
             self._open(worker)
         worker.wait(lambda: self._shared.is_concurrent)
         self._perform_all(worker)
@@ -105,6 +118,8 @@ class Process:
             elif step.do is StepKind.OPEN:
                 self._queue = None
                 self._open(worker)
+            elif step.do is StepKind.FORK:
+                self._inherit(worker)
             elif step.do is StepKind.ADVANCE:
                 worker.sleep(step.seconds)
             elif step.do is StepKind.CLOCK:
@@ -198,14 +213,38 @@ class Process:
             raised = f"opening it for {self._name} raised {told}"
             raise SubjectFailed(f"{shared.subject.reference}: {raised}") from error
         self._record(worker, "open")
-        self._queue = RecordingQueue(
+        self._queue = self._recording(queue, worker)
+        return True
+
+    def _inherit(self, worker: Worker) -> None:
+        """Go on with a copy of the parent's handle, as memory is copied by a fork.
+
+        Where it keeps the parent's clock, the copy has the child's. What no copy can be had of is refused: to
+        share it would make threads of processes, and to open another handle would try nothing.
+        """
+        parent = self._shared.parent
+        if parent is None:
+            self._open(worker)
+            return
+        reason = "keeps files open" if parent.keeps_files else None
+        try:
+            queue = copy.deepcopy(parent.queue.inner, {id(parent.worker.clock): worker.clock})
+        except Exception as error:  # noqa: BLE001 - anybody's object
+            reason = f"can not be copied ({type(error).__name__}: {' '.join(str(error).split())})"
+        if reason is not None:
+            told = f"its handle {reason}, and only real processes can fork it; leave `forks` out"
+            raise SubjectFailed(f"{self._shared.subject.reference}: {told}")
+        self._record(worker, "open", value=INHERITED)
+        self._queue = self._recording(queue, worker)
+
+    def _recording(self, queue: Any, worker: Worker) -> RecordingQueue:
+        return RecordingQueue(
             queue,
-            shared.recorder,
+            self._shared.recorder,
             self._name,
             clock=worker.clock.shown,
             on_return=lambda operation: worker.reach(Point(RETURN, operation)),
         )
-        return True
 
     def _emptied(self, worker: Worker) -> str | None:
         """Claim and ack until polls find nothing, and return None, or the limit that was reached."""

@@ -78,6 +78,10 @@ class Lock(metaclass=_Kind):
     def __exit__(self, *_error: object) -> None:
         self.release()
 
+    def __deepcopy__(self, _memo: object) -> "Lock":
+        """Be what a fork's child has in its place: each worker has its own as it is."""
+        return self
+
     def _at_fork_reinit(self) -> None:
         self._real._at_fork_reinit()  # noqa: SLF001 - the real one's
 

@@ -7,7 +7,7 @@ from ssq_core.queue import LeaseQueue
 from ssq_verify.subject import Policy, Promises, subject
 
 
-@subject(promises=Promises(order="fifo-relaxed"))
+@subject(promises=Promises(order="fifo-relaxed", forks=True))
 def open_queue(workdir: Path, policy: Policy) -> LeaseQueue:
     """Open the queue in a folder of its own for one worker."""
     return FileWorkerQueue(

@@ -14,6 +14,7 @@ from ssq_verify.simulation.scenarios.parts import (
     claim,
     crash,
     enqueue,
+    fork,
     handles,
     held,
     later,
@@ -42,6 +43,20 @@ def _two_producers(settings: Settings, _terms: Terms) -> Scenarios:
     producers = ((enqueue("w1", "j1", "short"), enqueue("w1", "j3", "x")), (enqueue("w2", "j2", LONG),))
     consumer = (later("w3", SECOND), *(step for n in "123" for step in handles("w3", n)))
     return (scenario(settings, *producers, consumer),)
+
+
+@named(
+    "Two producers are children of one that had the queue open; each job has its own payload, byte for byte.",
+    Sighting.TWO_ENQUEUES,
+    Sighting.FORKED,
+    takes=Takes.PREEMPTION,
+    needs=(Need.FORKS,),
+)
+def _two_producers_of_one_parent(settings: Settings, _terms: Terms) -> Scenarios:
+    first = (fork("w1"), enqueue("w1", "j1", "short"), enqueue("w1", "j3", "x"))
+    second = (fork("w2"), enqueue("w2", "j2", LONG), enqueue("w2", "j4", "y"))
+    consumer = (later("w3", SECOND), *(step for n in "12345" for step in handles("w3", n)))
+    return (scenario(settings, backlog("j0"), first, second, consumer),)
 
 
 @named(
@@ -156,6 +171,7 @@ def _restart_over_an_old_backlog(settings: Settings, terms: Terms) -> Scenarios:
 SCENARIOS = (
     _enqueue_races_claim,
     _two_producers,
+    _two_producers_of_one_parent,
     _two_producers_of_one_job,
     _enqueue_of_a_held_job,
     _enqueue_of_a_job_being_acked,

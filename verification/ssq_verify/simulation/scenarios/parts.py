@@ -130,6 +130,11 @@ def begins_at(worker: str, offset: float) -> Steps:
     return (clock(worker, offset), reopen(worker)) if offset else ()
 
 
+def fork(worker: str) -> Step:
+    """Return a step with which a worker begins as a child of `setup`, with a copy of its handle."""
+    return Step(do=StepKind.FORK, worker=worker)
+
+
 def crash(worker: str) -> Step:
     """Return a step in which a worker dies between two operations."""
     return Step(do=StepKind.CRASH, worker=worker)

@@ -24,6 +24,21 @@ MENDED = '"""A queue without."""\n\nfrom ssq_verify.subjects.memory import open_
 
 
 QUICK = PROFILES["quick"]
+FEW = [
+    sys.executable,
+    "-c",
+    (
+        "from dataclasses import replace\n"
+        "from ssq_stress.cli import main\n"
+        "from ssq_verify.profiles import PROFILES\n"
+        "quick = PROFILES['quick']\n"
+        "few = {'effort': replace(quick.effort, examples=60),"
+        " 'simulation': replace(quick.simulation, crash_scenarios=4, random=50)}\n"
+        "PROFILES['quick'] = replace(quick, **few)\n"
+        "main()\n"
+    ),
+]
+"""The command, in a process of its own, with as few examples as `few_examples` below."""
 
 
 @pytest.fixture(autouse=True)
@@ -191,7 +206,7 @@ def test_no_room_for_results(ssq, monkeypatch, is_one_line):
 @pytest.mark.scenario("command-line/plain-text-in-a-pipe")
 def test_plain_text_in_a_pipe(tmp_path):
     """In a pipe there are no control sequences, no line over 100 characters, and no progress."""
-    result = run_in(tmp_path, "verify", "naive-file", "--invariants", "single-claimer,fencing")
+    result = run_in(tmp_path, "verify", "naive-file", "--invariants", "single-claimer,fencing", command=FEW)
 
     assert (result.returncode, result.stderr) == (1, "")
     assert "\x1b" not in result.stdout
@@ -222,10 +237,10 @@ def test_the_reader_has_gone(tmp_path, arguments):
     assert (result.returncode, result.stderr) == (141, "")
 
 
-def run_in(folder, *arguments, stdout=subprocess.PIPE):
+def run_in(folder, *arguments, stdout=subprocess.PIPE, command=(SSQ,)):
     """Run the installed command in a folder and return what became of it."""
     return subprocess.run(
-        [SSQ, *arguments],
+        [*command, *arguments],
         cwd=folder,
         check=False,
         stdout=stdout,

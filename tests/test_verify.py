@@ -43,6 +43,10 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+in_one_process = pytest.mark.xdist_group("naive report")
+"""What asks for the report below, which takes long, and once is enough."""
+
+
 @cache
 def naive_report():
     """Return one report on the naive file queue, with all its files."""
@@ -76,6 +80,7 @@ def accusations(verdicts):
     return {each.invariant: each.sentence for each in verdicts if each.verdict is Finding.VIOLATED}
 
 
+@in_one_process
 @pytest.mark.scenario("verdicts/a-queue-with-real-defects")
 def test_the_naive_queue_is_found_out():
     """What turns, races and losses of power show is found, and a job lost in two ways."""
@@ -87,6 +92,7 @@ def test_the_naive_queue_is_found_out():
     assert exit_code(naive_report()[0].verdicts) == EXIT_VIOLATED
 
 
+@in_one_process
 @pytest.mark.scenario("verdicts/a-short-story")
 def test_each_violation_has_a_story_of_at_most_ten_steps():
     """Its repro has at most ten steps, and none of them can be dropped."""
@@ -104,6 +110,7 @@ def test_each_violation_has_a_story_of_at_most_ten_steps():
             assert not violations(history, verdict.invariant), (verdict.invariant, position)
 
 
+@in_one_process
 def test_each_repro_repeats():
     """Every violation is replayed from its file, with the same bytes and the same sentence each time."""
     for verdict in violated().values():
@@ -113,6 +120,7 @@ def test_each_repro_repeats():
         assert repro.sentence == verdict.sentence == outcomes[0].violation.sentence
 
 
+@in_one_process
 @pytest.mark.scenario("verdicts/the-report-is-json")
 def test_a_report_is_written_as_json_with_its_history():
     """`verdicts.json` has all of the report's fields; `history.jsonl`, judged again, is judged alike."""
@@ -131,6 +139,7 @@ def test_a_report_is_written_as_json_with_its_history():
     assert {each.invariant for each in again if each.verdict is Finding.VIOLATED} == set(violated())
 
 
+@in_one_process
 def test_progress_is_told_while_it_runs():
     """The phases come in their order, and none is further than its total."""
     phases = list(dict.fromkeys(each.phase.split()[0] for each in naive_report()[1]))

@@ -76,7 +76,7 @@ def verify(
     subject: Annotated[
         str, typer.Argument(help="A name from `ssq subjects`, FILE.py:FACTORY or MODULE:FACTORY.")
     ],
-    profile: Annotated[Profile, typer.Option(help="How hard: 20 s, 2 minutes, hours.")] = Profile.QUICK,
+    profile: Annotated[Profile, typer.Option(help="How hard: 20 s, 2 minutes, a night.")] = Profile.QUICK,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other runs. [default: 0]")] = None,
     seconds: Annotated[
         str | None,

@@ -120,8 +120,7 @@ def _clocks_drift(settings: Settings, terms: Terms) -> Scenarios:
 )
 def _clocks_strobe(settings: Settings, terms: Terms) -> Scenarios:
     half = times(settings, terms).skew / 2
-    # One that jumps between the right time and E ahead, or behind; or both of them around the right time. In
-    # One that jumps between the right time and E ahead, or behind; or both around the right time. In
+    # One that jumps between the right time and E ahead, or behind; or both around the right time.
     kinds = (
         ({"w1": half}, half),
         ({"w1": -half}, -half),

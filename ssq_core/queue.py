@@ -164,6 +164,38 @@ class QueueBusy(QueueIOError):  # noqa: N818 - named like its siblings
     """The storage stayed locked by others for as long as the queue will wait. Nothing was changed."""
 
 
+class OutcomeUnknown(QueueError):  # noqa: N818 - it names what is unknown
+    """The connection broke, or no answer came in time: the operation took effect, or will, or never does."""
+
+    def __init__(self, operation: str, where: str, reason: str) -> None:
+        super().__init__(
+            f"{operation} at {where}: {reason}; whether it took effect is not known: enqueue again, "
+            "or claim again (a job that was taken unseen comes back when its lease ends)"
+        )
+        self.operation = operation
+        self.where = where
+        self.reason = reason
+
+
+class QueueUnavailable(QueueError):  # noqa: N818 - named like its siblings
+    """The server could not be reached, or refused to work. Nothing was changed."""
+
+    def __init__(self, operation: str, where: str, reason: str) -> None:
+        super().__init__(f"{operation} at {where}: {reason}; nothing was changed")
+        self.operation = operation
+        self.where = where
+        self.reason = reason
+
+
+class MissingDriver(QueueError, ImportError):  # noqa: N818 - named like its siblings
+    """The queue's server needs a package that is not installed."""
+
+    def __init__(self, driver: str, extra: str) -> None:
+        super().__init__(f"{driver} is not installed; pip install 'ssq[{extra}]'")
+        self.driver = driver
+        self.extra = extra
+
+
 class QueueDataCorruptedError(QueueError):
     """The storage holds something that this queue did not write."""
 

@@ -33,6 +33,8 @@ TICK_NS = 1_000
 """Each event is this much later than the one before: times are distinct, and clocks show microseconds."""
 
 DRAIN_WORKER = "drain"
+SERVER = "server"
+"""Whose clock is always right."""
 DRAIN_POLLS_MAX = 200
 EMPTY_POLLS_AT_END = 3
 """The first after the last job, and two more, each after all leases and back-offs have had their time."""
@@ -217,6 +219,7 @@ class Execution:
             retry=self._settings.retry,
             max_clock_skew_seconds=self._settings.max_clock_skew_seconds,
             clock=clock,
+            server_time=self._host.clock(SERVER),
         )
         try:
             queue = self._subject.factory(self._workdir, policy)

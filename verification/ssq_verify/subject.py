@@ -12,11 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from ssq_core.queue import Clock, RetryPolicy, WorkerQueue
+from ssq_core.queue import Clock, MissingDriver, RetryPolicy, WorkerQueue, utc_now
 from ssq_verify import subjects
 from ssq_verify.history import Terms
 
 SAFE_NAME_LENGTH_MAX = 40
+SERVERS = {"postgresql": "postgres", "postgres": "postgres"}
+"""Which subject lives in the server that a URL of this scheme names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,8 @@ class Policy:
     max_clock_skew_seconds: float
     clock: Clock
     """That worker's own clock, right or wrong."""
+    server_time: Clock = utc_now
+    """What the clock of a server that keeps the time is to show, whatever the worker's own says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +75,8 @@ class Subject:
     promises: Promises = Promises()
     clock: Literal["policy", "system"] = "policy"
     """Where its time comes from; what reads the system's clock runs only in simulated processes."""
+    server: str | None = None
+    """Which server it lives in, by its name in `SERVERS`; whoever runs it starts one, or names one."""
 
 
 class UnknownSubject(Exception):  # noqa: N818 - it names what is unknown
@@ -80,20 +86,24 @@ class UnknownSubject(Exception):  # noqa: N818 - it names what is unknown
 class NotInstalled(UnknownSubject):
     """A subject that comes with an adapter here, and the package itself does not."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is not installed; pip install 'ssq[third-party]'")
+    def __init__(self, name: str, extra: str = "third-party") -> None:
+        super().__init__(f"{name} is not installed; pip install 'ssq[{extra}]'")
+        self.extra = extra
 
 
 class SubjectFailed(Exception):  # noqa: N818 - it names what failed
     """The subject can not be used at all: its factory raised, or it answers in a form that is no queue's."""
 
 
-def subject(*, promises: Promises, clock: Literal["policy", "system"] = "policy") -> Callable[[F], F]:
-    """Declare what the queue that a factory opens promises, and which clock it reads."""
+def subject(
+    *, promises: Promises, clock: Literal["policy", "system"] = "policy", server: str | None = None
+) -> Callable[[F], F]:
+    """Declare what the queue that a factory opens promises, which clock it reads, which server it needs."""
 
     def declare(factory: F) -> F:
         factory.ssq_promises = promises  # type: ignore[attr-defined]
         factory.ssq_clock = clock  # type: ignore[attr-defined]
+        factory.ssq_server = server  # type: ignore[attr-defined]
         return factory
 
     return declare
@@ -113,10 +123,11 @@ def load(reference: str) -> Subject:
     """Return the subject that a reference names. Raises `UnknownSubject`."""
     factory = _factory(reference)
     return Subject(
-        reference=reference,
+        reference=without_password(reference),
         factory=factory,
         promises=getattr(factory, "ssq_promises", Promises()),
         clock=getattr(factory, "ssq_clock", "policy"),
+        server=getattr(factory, "ssq_server", None),
     )
 
 
@@ -166,7 +177,18 @@ def _accepts_payload(enqueue: Callable[..., object]) -> bool:
     return "payload" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
+def without_password(reference: str) -> str:
+    """Return a reference as it may be shown and kept: of a URL, all but its password."""
+    if "://" not in reference:
+        return reference
+    shown = re.sub(r"(?<=://)([^/?#@]*?):.*@", r"\1@", reference)
+    return re.sub(r"(?<=[?&])((?:ssl)?password)=[^&]*", r"\1=...", shown)
+
+
 def _factory(reference: str) -> Factory:
+    scheme, is_url, _ = reference.partition("://")
+    if is_url and scheme in SERVERS:
+        return _named(SERVERS[scheme])
     module_name, separator, attribute = reference.rpartition(":")
     if not separator:
         return _named(reference)
@@ -188,6 +210,8 @@ def _named(name: str) -> Factory:
         )
     try:
         module = importlib.import_module(f"{subjects.__name__}.{name.replace('-', '_')}")
+    except MissingDriver as error:
+        raise NotInstalled(name, error.extra) from error
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("ssq_"):
             raise

@@ -45,20 +45,22 @@ class Workplace:
     opened: Callable[[Path, Policy], LeaseQueue]
     workdir: Path
     clock: ManualClock = field(default_factory=ManualClock)
+    max_clock_skew: timedelta = MAX_CLOCK_SKEW
 
     def handle(self, *, ahead: timedelta = timedelta(0), retry: RetryPolicy = RETRY) -> LeaseQueue:
         """Open the queue for one more worker, whose clock is ahead of the true time."""
         policy = Policy(
             lease_ttl_seconds=LEASE_TTL.total_seconds(),
             retry=retry,
-            max_clock_skew_seconds=MAX_CLOCK_SKEW.total_seconds(),
+            max_clock_skew_seconds=self.max_clock_skew.total_seconds(),
             clock=lambda: self.clock.now + ahead,
+            server_time=self.clock,
         )
         return self.opened(self.workdir, policy)
 
     def expire(self) -> None:
         """Let so much time pass that every lease has ended for everybody."""
-        self.clock.advance(LEASE_TTL + MAX_CLOCK_SKEW + MICROSECOND)
+        self.clock.advance(LEASE_TTL + self.max_clock_skew + MICROSECOND)
 
 
 def claimed(queue: LeaseQueue, worker_id: str = "w1") -> QueueClaim:

@@ -6,7 +6,8 @@
         subject = "my_queue.py:open_queue"
 
 `pytest_plugins = ["ssq_verify.contract"]` in your `conftest.py` makes failures show their values. The queue
-must take its time from `policy.clock`: the tests move that clock by hand and never sleep.
+must take its time from `policy.clock`, or its server from `policy.server_time` (`ServerTimeContract`): the
+tests move these clocks by hand and never sleep.
 """
 
 import pytest
@@ -16,8 +17,9 @@ from ssq_verify.contract.claiming import Claiming
 from ssq_verify.contract.clocks import Clocks
 from ssq_verify.contract.holding import Holding
 from ssq_verify.contract.interface import Interface
+from ssq_verify.contract.server import ServerTime
 
-__all__ = ["LeaseQueueContract", "pytest_configure"]
+__all__ = ["LeaseQueueContract", "ServerTimeContract", "pytest_configure"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,3 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 class LeaseQueueContract(Clocks, Attempts, Holding, Claiming, Interface):
     """Every queue passes these. Name a `subject`, or override `open`."""
+
+
+class ServerTimeContract(ServerTime, LeaseQueueContract):
+    """Every queue whose server keeps the time passes these instead."""

@@ -182,7 +182,7 @@ class Attempts(Suite):
         released, held, _ = claimed(queue), claimed(queue), claimed(queue)
         queue.release(claim=released)
         assert queue.stats() == counted(queued=2, delayed=1, claimed=2)
-        place.clock.now = held.lease_expires_at + MAX_CLOCK_SKEW
+        place.clock.now = held.lease_expires_at + place.max_clock_skew
         assert queue.stats() == counted(queued=3, claimed=2)
         place.clock.advance(MICROSECOND)
         assert queue.stats() == counted(queued=3, expired=2)

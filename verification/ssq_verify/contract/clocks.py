@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from ssq_core.queue import LeaseLost
-from ssq_verify.contract.suite import Suite
+from ssq_verify.contract.suite import Suite, needs
 from ssq_verify.workplace import (
     LEASE_TTL,
     MAX_CLOCK_SKEW,
@@ -33,7 +33,7 @@ class Clocks(Suite):
         queue.enqueue("j1")
         claim = claimed(queue)
 
-        place.clock.now = claim.lease_expires_at + MAX_CLOCK_SKEW + past_us * MICROSECOND
+        place.clock.now = claim.lease_expires_at + place.max_clock_skew + past_us * MICROSECOND
 
         assert (other.claim(worker_id="w2") is not None) is taken
 
@@ -48,9 +48,10 @@ class Clocks(Suite):
 
         place.clock.advance(LEASE_TTL)
         assert claimer.claim(worker_id="w2") is None
-        place.clock.advance(2 * MAX_CLOCK_SKEW + MICROSECOND)
+        place.clock.advance(2 * place.max_clock_skew + MICROSECOND)
         assert claimed(claimer, "w2").attempt == 2
 
+    @needs("worker clocks")
     @pytest.mark.scenario("lease-queue/beyond-the-skew-fencing-still-holds")
     def test_beyond_the_skew_fencing_still_holds(self, place: Workplace) -> None:
         """A worker an hour ahead may take a held job; then only its ack counts, and nothing is lost."""
@@ -65,6 +66,7 @@ class Clocks(Suite):
         hasty.ack(claim=taken)
         assert hasty.claim(worker_id="w2") is None
 
+    @needs("worker clocks")
     @pytest.mark.scenario("lease-queue/a-wrong-clock-takes-nothing-for-others")
     def test_a_wrong_clock_takes_nothing_for_others(self, place: Workplace) -> None:
         """A worker that is an hour ahead finds a held job expired; workers with right clocks still do not."""

@@ -6,7 +6,6 @@ from ssq_core.queue import LeaseLost
 from ssq_verify.contract.suite import Suite, needs
 from ssq_verify.workplace import (
     LEASE_TTL,
-    MAX_CLOCK_SKEW,
     MICROSECOND,
     STALE,
     Workplace,
@@ -108,7 +107,7 @@ class Holding(Suite):
 
         assert extended.lease_expires_at == place.clock.now + LEASE_TTL
         assert (extended.job_id, extended.claim_id, extended.attempt) == ("j1", claim.claim_id, 1)
-        place.clock.now = extended.lease_expires_at + MAX_CLOCK_SKEW
+        place.clock.now = extended.lease_expires_at + place.max_clock_skew
         assert other.claim(worker_id="w2") is None
         place.clock.advance(MICROSECOND)
         assert claimed(other, "w2").attempt == 2

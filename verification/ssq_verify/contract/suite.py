@@ -1,6 +1,7 @@
 """What does each theme of the contract stand on? A queue that is opened, and what it does not offer."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
@@ -8,9 +9,9 @@ import pytest
 
 from ssq_core.queue import LeaseQueue
 from ssq_verify.subject import Policy, load
-from ssq_verify.workplace import Workplace
+from ssq_verify.workplace import MAX_CLOCK_SKEW, Workplace
 
-Feature = Literal["payload", "extend", "retries", "back-off", "dead letters", "stats"]
+Feature = Literal["payload", "extend", "retries", "back-off", "dead letters", "stats", "worker clocks"]
 Test = TypeVar("Test", bound=Callable[..., None])
 
 
@@ -36,6 +37,9 @@ class Suite:
     not_offered: ClassVar[frozenset[Feature]] = frozenset()
     """What the queue does not promise: its tests are skipped and say so; they never pass."""
 
+    max_clock_skew: ClassVar[timedelta] = MAX_CLOCK_SKEW
+    """E, as the queue is asked for it; zero where it takes no part."""
+
     def open(self, workdir: Path, policy: Policy) -> LeaseQueue:
         """Open the queue that lives in `workdir` for one worker."""
         return load(self.subject).factory(workdir, policy)  # type: ignore[return-value]
@@ -49,4 +53,4 @@ class Suite:
     @pytest.fixture
     def place(self, tmp_path: Path) -> Workplace:
         """Return an empty queue's workplace."""
-        return Workplace(opened=self.open, workdir=tmp_path)
+        return Workplace(opened=self.open, workdir=tmp_path, max_clock_skew=self.max_clock_skew)

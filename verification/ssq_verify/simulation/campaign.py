@@ -80,6 +80,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 def probe(subject: Subject, settings: Settings) -> Probe:
     """Run a subject once, plainly, and then some more. Raises `SubjectFailed`."""
+    if subject.server is not None:
+        return Probe(not_simulatable=f"its state is in a server ({subject.server})")
     race = small(settings, workers=2, jobs=1)
     strategies = [ByPriority(seed, depth=1 + 2 * bool(seed), points=PROBED_POINTS) for seed in range(PROBES)]
     try:

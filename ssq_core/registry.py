@@ -8,28 +8,43 @@ from urllib.parse import unquote
 from ssq_core.queue import LeaseQueue
 
 # A backend is imported when its URL is opened: nobody pays for another's driver.
-_BACKENDS = {
+_FILES = {
     "file": ("ssq_core.file", "FileWorkerQueue"),
     "sqlite": ("ssq_core.sqlite", "SqliteWorkerQueue"),
+}
+_SERVERS = {
+    "postgresql": ("ssq_core.postgres", "PostgresWorkerQueue"),
+    "postgres": ("ssq_core.postgres", "PostgresWorkerQueue"),
 }
 
 
 def open_queue(url: str, **settings: Any) -> LeaseQueue:
-    """Open `file:///folder` or `sqlite:///path/to/file.db`; `settings` are the backend's own arguments.
+    """Open `file:///folder`, `sqlite:///path/to/file.db` or `postgresql://user@host/database`.
 
-    The path is absolute and percent-encoded (`%20` is a space, `%3F` a question mark). Raises `ValueError`
-    for any other URL.
+    `settings` are the backend's own arguments. A path is absolute and percent-encoded (`%20` is a space,
+    `%3F` a question mark); a server's URL is as its driver takes it. Raises `ValueError` for any other URL.
     """
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _BACKENDS:
-        known = ", ".join(f"{name}:///path" for name in _BACKENDS)
-        raise ValueError(f"{url!r} names no queue; write one of {known}")
+    if separator and scheme in _SERVERS:
+        return _opened(_SERVERS[scheme], url, settings)
+    if not separator or scheme not in _FILES:
+        known = [f"{name}:///path" for name in _FILES] + [f"{name}://host" for name in _SERVERS]
+        # Not shown whole: what comes after the scheme may hold a password.
+        raise ValueError(f"{_start(url)!r} names no queue; write one of {', '.join(known)}")
     if not rest.startswith("/") or not rest.strip("/"):
         raise ValueError(f"{url!r} has no absolute path; write {scheme}:///path, with three slashes")
     if unsafe := re.search(r"[?#]", rest):
         raise ValueError(
             f"{url!r} has a {unsafe[0]!r}; settings are arguments; in a path write %{ord(unsafe[0]):X}"
         )
-    module, name = _BACKENDS[scheme]
-    backend = getattr(importlib.import_module(module), name)
-    return cast("LeaseQueue", backend(unquote(rest, errors="surrogateescape"), **settings))
+    return _opened(_FILES[scheme], unquote(rest, errors="surrogateescape"), settings)
+
+
+def _opened(backend: tuple[str, str], place: str, settings: dict[str, Any]) -> LeaseQueue:
+    module, name = backend
+    return cast("LeaseQueue", getattr(importlib.import_module(module), name)(place, **settings))
+
+
+def _start(url: str) -> str:
+    scheme, separator, _ = url.partition("://")
+    return f"{scheme}://..." if separator else url

@@ -1,9 +1,12 @@
-"""What do several suites begin with? A command line, a database, a disk whose power may fail."""
+"""What do several suites begin with? A command line, a database, a disk whose power may fail, a server."""
 
 import pytest
 
 from power_losses import Program
 from ssq_stress import cli
+from ssq_stress.servers import Postgres
+from ssq_verify import servers
+from ssq_verify.servers import Place
 
 
 @pytest.fixture
@@ -44,3 +47,20 @@ def program(tmp_path):
     program = Program(root)
     yield program
     program.disk.close()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """Start a PostgreSQL whose clock can be set; the tests of a process share it, each in its own table."""
+    with Postgres(is_durable=False, has_clock=True) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_subject(postgres, monkeypatch):
+    """Let the subject `postgres` live in that server, in virtual time."""
+    place = Place(url=postgres.url, clock=str(postgres.clock_file))
+    for name, value in servers.environment("postgres", place).items():
+        monkeypatch.setenv(name, value)
+    yield place
+    postgres.release_time()

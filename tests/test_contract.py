@@ -11,7 +11,8 @@ from ssq_verify.subject import Policy, Promises, terms
 
 pytest.register_assert_rewrite("ssq_verify.contract", "ssq_verify.workplace")
 
-from ssq_verify.contract import LeaseQueueContract  # noqa: E402 - after its assertions are made to speak
+# After its assertions are made to speak.
+from ssq_verify.contract import LeaseQueueContract, ServerTimeContract  # noqa: E402 - as said
 
 
 class TestFile(LeaseQueueContract):
@@ -24,6 +25,13 @@ class TestSqlite(LeaseQueueContract):
     """The SQLite queue."""
 
     subject = "sqlite"
+
+
+@pytest.mark.usefixtures("postgres_subject")
+class TestPostgres(ServerTimeContract):
+    """The PostgreSQL queue."""
+
+    subject = "postgres"
 
 
 class TestMemory(LeaseQueueContract):

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ssq_stress.console import BadInput, progress_shown, say, say_json, width
 from ssq_stress.door import chosen, duration, named_history, named_repro, named_subject, room_for, writable
+from ssq_stress.serving import served
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import paragraph, printable
@@ -48,39 +49,40 @@ def verify(
 ) -> int:
     """Drive a subject, judge it, and show the verdicts. Raises `BadInput`."""
     seconds = duration(lasts) if lasts is not None else 0.0
-    seed = resumed(reference, profile) if seed is None else seed
     only = chosen(invariants)
     queue = named_subject(reference)
-    out = writable(out or _new_folder(reference))
+    seed = resumed(queue.reference, profile) if seed is None else seed
+    out = writable(out or _new_folder(queue.reference))
     if not as_json:
-        say([title("verify", reference, f"profile {profile}", f"seed {seed}")])
+        say([title("verify", queue.reference, f"profile {profile}", f"seed {seed}")])
     from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
 
-    with room_for(out), progress_shown() as progress:
-        report = verified(
-            queue,
-            profile=profile,
-            seed=seed,
-            only=only,
-            out=out,
-            progress=progress,
-            processes=os.cpu_count() or 1,
-            seconds=seconds,
-        )
-    keep_seed(reference, profile, report.next_seed)
-    if as_json:
-        say_json(_document(report, seed))
-    else:
-        _show(report, out)
+    with served(reference, queue, in_turns=True):
+        with room_for(out), progress_shown() as progress:
+            report = verified(
+                queue,
+                profile=profile,
+                seed=seed,
+                only=only,
+                out=out,
+                progress=progress,
+                processes=os.cpu_count() or 1,
+                seconds=seconds,
+            )
+        keep_seed(queue.reference, profile, report.next_seed)
+        if as_json:
+            say_json(_document(report, seed))
+        else:
+            _show(report, out)
     return exit_code(report.verdicts, by_name=only is not None)
 
 
 def verify_skew(reference: str, *, seed: int | None, out: Path | None, as_json: bool) -> int:
     """Measure how wrong clocks may be, and how long a holder may stand still. Raises `BadInput`."""
     queue, seed = named_subject(reference), SEED if seed is None else seed
-    out = writable(out or _new_folder(reference))
+    out = writable(out or _new_folder(queue.reference))
     if not as_json:
-        say([title("verify", reference, "sweep skew", f"seed {seed}"), Text()])
+        say([title("verify", queue.reference, "sweep skew", f"seed {seed}"), Text()])
     from ssq_verify.machine import SETTINGS  # noqa: PLC0415 - see the module's docstring
     from ssq_verify.simulation.pool import pool  # noqa: PLC0415 - as above
     from ssq_verify.simulation.skew import measure  # noqa: PLC0415 - as above
@@ -132,8 +134,8 @@ def replay(path: Path, *, script: Path | None, as_json: bool) -> int:
     from ssq_verify.repro import save  # noqa: PLC0415 - as above
 
     repro = named_repro(path)
-    named_subject(repro.subject)
-    outcome = replayed(repro, processes=1)
+    with served(repro.subject, named_subject(repro.subject), in_turns=True):
+        outcome = replayed(repro, processes=1)
     code = EXIT_VIOLATED if outcome.still_fails else REPLAY_CODES.get(outcome.result.value, EXIT_OK)
     if script is not None and outcome.still_fails:
         write_script(outcome, script)
@@ -176,7 +178,7 @@ def subjects(*, as_json: bool) -> int:
                 {
                     "name": name,
                     "summary": _summary(each),
-                    "promises": None if each is None else msgspec.to_builtins(each.promises),
+                    "promises": msgspec.to_builtins(each.promises) if isinstance(each, Subject) else None,
                 }
                 for name, each in listed.items()
             ]
@@ -324,15 +326,15 @@ def _replay_document(path: Path, repro: "Repro", outcome: "Replayed") -> dict[st
     }
 
 
-def _installed(name: str) -> Subject | None:
+def _installed(name: str) -> Subject | NotInstalled:
     try:
         return subject_module.load(name)
-    except NotInstalled:
-        return None
+    except NotInstalled as error:
+        return error
 
 
-def _summary(subject: Subject | None) -> str:
-    if subject is None:
-        return "(not installed: pip install 'ssq[third-party]')"
+def _summary(subject: Subject | NotInstalled) -> str:
+    if isinstance(subject, NotInstalled):
+        return f"(not installed: pip install 'ssq[{subject.extra}]')"
     module = sys.modules[subject.factory.__module__]
     return ((module.__doc__ or "").strip() or "not described").splitlines()[0]

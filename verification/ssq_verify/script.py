@@ -41,6 +41,8 @@ def script(outcome: Replayed) -> str:
     """Return the text of a program that repeats a run that fails. Raises `NotScriptable`."""
     assert outcome.violation is not None, "give a repro that still fails"
     subject, scenario = load(outcome.repro.subject), outcome.repro.scenario
+    if subject.server is not None:
+        raise NotScriptable("its queue lives in a server, whose clock takes a harness to set")
     if subject.promises.processes == "one":
         scenario = in_one_process(scenario)
     raced = None if outcome.run is None else programs.race(scenario, outcome.history, outcome.run)

@@ -1,0 +1,160 @@
+"""What came of a statement? Its answer, or an error by type: nothing was changed, or nobody knows.
+
+An error that the server answered with, on a connection that still lives, undid the transaction. Where it says
+that another transaction came first, the statement is sent again. A connection that broke after a statement
+was sent leaves the outcome unknown; one that the server had ended before is replaced: nothing was sent.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from ssq_core.postgres_connection import (
+    Connection,
+    OwnConnection,
+    Pool,
+    conninfo,
+    is_stale,
+    place,
+    readable,
+    shown,
+)
+from ssq_core.postgres_schema import CREATE, FIND, LOCK, MARK, VERSION, Table
+from ssq_core.queue import (
+    OutcomeUnknown,
+    QueueDataCorruptedError,
+    QueueUnavailable,
+    UnsupportedSchema,
+)
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Terms = Mapping[str, object]
+
+CONFLICT_SECONDS_MAX = 30.0
+CONFLICTS = frozenset({"40001", "40P01"})
+"""A serialization failure, a deadlock: another transaction came first, and this one was undone."""
+CONNECTION_TROUBLE = "08"
+"""The class of errors that a pooler answers with for a server that it lost."""
+COMPLETION_UNKNOWN = "40003"
+SERVER_VERSION_MIN = 12_00_00
+"""The first with MATERIALIZED."""
+
+
+class Database:
+    """A handle on the queue's table; may be used by several threads, and across a fork."""
+
+    def __init__(self, dsn: str | None, *, pool: Pool | None, table: str) -> None:
+        self._table = Table(table)
+        self._own: OwnConnection | None = None
+        self._said: dict[str, str] = {}
+        if pool is not None:
+            self.where = f"table {table}"
+            self._pool = pool
+        elif dsn is None:
+            raise ValueError("neither dsn nor pool is given; give a connection string, or a pool of your own")
+        else:
+            self._said = readable(dsn)
+            self.where = f"table {table} at {place(self._said)}"
+            self._pool = self._own = OwnConnection(conninfo(self._said))
+        self._statements: dict[str, sql.Composed] = {}
+        self._open()
+
+    def run(self, operation: str, statement: str, terms: Terms) -> list[Row]:
+        """Run a statement of the schema as a transaction of its own, and return its rows.
+
+        Raises `QueueUnavailable` if that changed nothing, `OutcomeUnknown` if nobody knows.
+        """
+        about = self._statements.get(statement)
+        if about is None:
+            about = self._statements[statement] = self._table.about(statement)
+        return self._settled(operation, lambda connection: _answered(connection, about, terms))
+
+    def close(self) -> None:
+        """Close the connection, unless it is a pool's; the next statement makes another."""
+        if self._own is not None:
+            self._own.close()
+
+    def _open(self) -> None:
+        mark = self._mark()
+        if mark is None:
+            self._settled("open", self._create)
+            mark = self._mark()
+        found = re.fullmatch(MARK.format(r"(\d+)"), mark or "")
+        if found is None:
+            raise QueueDataCorruptedError(self.where, "not a queue, but another program's table")
+        if int(found[1]) != VERSION:
+            raise UnsupportedSchema(self.where, int(found[1]), VERSION)
+
+    def _mark(self) -> str | None:
+        """Return the table's comment, empty if it has none; None if there is no table."""
+        ((is_there, comment),) = self.run("open", FIND, {"name": self._table.quoted})
+        return comment or "" if is_there else None
+
+    def _create(self, connection: Connection) -> None:
+        version = connection.info.server_version
+        if version < SERVER_VERSION_MIN:
+            raise QueueUnavailable("open", self.where, f"the server is of version {version}; use 12 or later")
+        with connection.transaction():
+            _answered(connection, self._table.about(LOCK), {"name": f"ssq {self._table.quoted}"})
+            # Whoever waited for the lock finds the table there by now.
+            for statement in CREATE:
+                connection.execute(self._table.about(statement), prepare=False)
+
+    def _settled(self, operation: str, work: Callable[[Connection], T]) -> T:
+        deadline = time.monotonic() + CONFLICT_SECONDS_MAX
+        while True:
+            try:
+                return self._once(operation, work)
+            except _NothingSentError:
+                continue
+            except _CameSecondError as conflict:
+                if time.monotonic() > deadline:
+                    late = f"other transactions came first for {CONFLICT_SECONDS_MAX:.0f} s"
+                    raise QueueUnavailable(operation, self.where, late) from conflict
+
+    def _once(self, operation: str, work: Callable[[Connection], T]) -> T:
+        lent: Connection | None = None
+        try:
+            with self._pool.connection() as connection:
+                if is_stale(connection):
+                    connection.close()
+                    raise _NothingSentError
+                lent = connection
+                return work(connection)
+        except psycopg.Error as error:
+            raise self._typed(operation, error, lent) from error
+
+    def _typed(self, operation: str, error: psycopg.Error, lent: Connection | None) -> Exception:
+        told = shown(error, self._said)
+        if lent is not None and (lent.closed or _leaves_it_open(error.sqlstate)):
+            return OutcomeUnknown(operation, self.where, told)
+        if lent is not None and error.sqlstate in CONFLICTS:
+            return _CameSecondError()
+        return QueueUnavailable(operation, self.where, told)
+
+
+class _NothingSentError(Exception):
+    """The connection had been ended by the server before it was used."""
+
+
+class _CameSecondError(Exception):
+    """The transaction was undone in favour of another."""
+
+
+def _answered(connection: Connection, statement: sql.Composed, terms: Terms) -> list[Row]:
+    # A cursor of psycopg's own kind, whatever the pool's connections make: rows are tuples, values binary.
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        cursor.execute(statement, terms, prepare=False, binary=True)
+        return cursor.fetchall() if cursor.description is not None else []
+
+
+def _leaves_it_open(sqlstate: str | None) -> bool:
+    return sqlstate is not None and (
+        sqlstate.startswith(CONNECTION_TROUBLE) or sqlstate == COMPLETION_UNKNOWN
+    )

@@ -1,0 +1,171 @@
+"""What does the queue look like in PostgreSQL? One table, two indexes beside its keys, and each transition.
+
+A job is *queued*, with `available_at` while it rests; *claimed*, with `claim_id` and `lease_expires_at`; or
+dead, with `died_at`. What waits for a time is in the index `due` by that time, what waits for nothing in the
+index `ready` by age: a claim reads the head of one and what has come due of the other, so that its cost grows
+neither with the backlog nor with the jobs that rest or are held.
+
+Every statement is a transaction by itself, reads the server's clock, and finds by its own condition whether
+it still applies: that is right under each isolation level, and needs nothing that a session would keep.
+"""
+
+from psycopg import sql
+
+VERSION = 1
+
+MARK = "ssq job queue, schema {}"
+"""The table's comment: it comes and goes with the table, in the same transaction."""
+
+NAME_BYTES_MAX = 50
+"""PostgreSQL cuts names at 63 bytes, and those of the indexes are longer."""
+
+CREATE = (
+    # Identity, not a clock: the order of enqueueing. Bytes, not text: a job id may hold NUL.
+    """
+CREATE TABLE IF NOT EXISTS {jobs} (
+  seq              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id           bytea       NOT NULL UNIQUE,
+  payload          bytea       NOT NULL,
+  enqueued_at      timestamptz NOT NULL,
+  available_at     timestamptz,
+  claimed_by       text,
+  claim_id         text,
+  lease_expires_at timestamptz,
+  attempts         integer     NOT NULL DEFAULT 0,
+  died_at          timestamptz,
+  CHECK ((claim_id IS NULL) = (lease_expires_at IS NULL)),
+  CHECK (num_nonnulls(available_at, lease_expires_at, died_at) <= 1)
+)
+""",
+    """
+CREATE INDEX IF NOT EXISTS {ready} ON {jobs} (seq)
+WHERE died_at IS NULL AND claim_id IS NULL AND available_at IS NULL
+""",
+    """
+CREATE INDEX IF NOT EXISTS {due} ON {jobs} (coalesce(lease_expires_at, available_at))
+WHERE coalesce(lease_expires_at, available_at) IS NOT NULL
+""",
+    # A job's life leaves some dead rows at the head of the indexes, whatever the size of the table.
+    "ALTER TABLE {jobs} SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)",
+    "COMMENT ON TABLE {jobs} IS {mark}",
+)
+
+# Of the transaction, not of the session, which a pooler would give to others.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))"
+
+FIND = """
+SELECT to_regclass(%(name)s) IS NOT NULL, obj_description(to_regclass(%(name)s)::oid, 'pg_class')
+"""
+
+ENQUEUE = """
+INSERT INTO {jobs} (job_id, payload, enqueued_at) VALUES (%(job_id)s, %(payload)s, clock_timestamp())
+ON CONFLICT (job_id) DO NOTHING
+"""
+
+# A rest is over at its end; a lease has ended only past it.
+_IS_DUE = """
+coalesce(lease_expires_at, available_at) <= (SELECT now FROM moment)
+  AND (lease_expires_at IS NULL OR lease_expires_at < (SELECT now FROM moment))
+"""
+
+_IS_READY = "died_at IS NULL AND claim_id IS NULL AND available_at IS NULL"
+
+# Of what has come due, the jobs without an attempt left are buried, some at once; of the others, and of what
+# waits for nothing, the oldest is taken. Rows that another claim is about to take are passed over.
+# MATERIALIZED: evaluated once, so that no row is locked but these. A ready job has no attempt left where the
+# policy came to allow fewer; then it is buried, too, and the caller asks again.
+CLAIM = f"""
+WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now),
+spent AS MATERIALIZED (
+  SELECT seq FROM {{jobs}} WHERE {_IS_DUE} AND attempts >= %(attempts_max)s
+  ORDER BY seq LIMIT 100 FOR UPDATE SKIP LOCKED
+),
+returned AS MATERIALIZED (
+  SELECT seq FROM {{jobs}} WHERE {_IS_DUE} AND attempts < %(attempts_max)s
+  ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED
+),
+waiting AS MATERIALIZED (
+  SELECT seq FROM {{jobs}} WHERE {_IS_READY}
+  ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED
+),
+oldest AS (
+  SELECT seq FROM (TABLE returned UNION ALL TABLE waiting) AS available ORDER BY seq LIMIT 1
+),
+chosen AS (TABLE spent UNION ALL TABLE oldest)
+UPDATE {{jobs}} AS job SET
+  attempts         = attempts + CASE WHEN attempts < %(attempts_max)s THEN 1 ELSE 0 END,
+  claim_id         = CASE WHEN attempts < %(attempts_max)s THEN %(claim_id)s END,
+  claimed_by       = CASE WHEN attempts < %(attempts_max)s THEN %(claimed_by)s END,
+  lease_expires_at = CASE WHEN attempts < %(attempts_max)s THEN now + %(lease_ttl)s END,
+  died_at          = CASE WHEN attempts < %(attempts_max)s THEN NULL ELSE now END,
+  available_at     = NULL
+FROM chosen, moment
+WHERE job.seq = chosen.seq
+RETURNING
+  claim_id, job_id, attempts, now AT TIME ZONE 'UTC', lease_expires_at AT TIME ZONE 'UTC',
+  CASE WHEN claim_id IS NOT NULL THEN payload END
+"""  # noqa: S608 - the insertions are the constants above
+
+ACK = "DELETE FROM {jobs} WHERE job_id = %(job_id)s AND claim_id = %(claim_id)s RETURNING seq"
+
+RELEASE = """
+UPDATE {jobs} SET
+  available_at     = CASE WHEN attempts < %(attempts_max)s THEN clock_timestamp() + %(rest)s::interval END,
+  died_at          = CASE WHEN attempts < %(attempts_max)s THEN NULL ELSE clock_timestamp() END,
+  claim_id         = NULL,
+  claimed_by       = NULL,
+  lease_expires_at = NULL
+WHERE job_id = %(job_id)s AND claim_id = %(claim_id)s
+RETURNING seq
+"""
+
+EXTEND = """
+UPDATE {jobs} SET lease_expires_at = clock_timestamp() + %(lease_ttl)s
+WHERE job_id = %(job_id)s AND claim_id = %(claim_id)s
+RETURNING lease_expires_at AT TIME ZONE 'UTC'
+"""
+
+REQUEUE = """
+UPDATE {jobs} SET died_at = NULL, attempts = 0
+WHERE job_id = %(job_id)s AND died_at IS NOT NULL
+RETURNING seq
+"""
+
+STATS = f"""
+WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now)
+SELECT
+  count(*) FILTER (WHERE {_IS_READY} OR (available_at IS NOT NULL AND {_IS_DUE})),
+  count(*) FILTER (WHERE available_at IS NOT NULL AND NOT ({_IS_DUE})),
+  count(*) FILTER (WHERE claim_id IS NOT NULL AND NOT ({_IS_DUE})),
+  count(*) FILTER (WHERE claim_id IS NOT NULL AND {_IS_DUE}),
+  count(*) FILTER (WHERE died_at IS NOT NULL)
+FROM {{jobs}}
+"""  # noqa: S608 - as above
+
+DEAD = """
+SELECT job_id, attempts, died_at AT TIME ZONE 'UTC', payload FROM {jobs}
+WHERE died_at IS NOT NULL ORDER BY seq
+"""
+
+
+class Table:
+    """A table's name, `table` or `schema.table`, and the statements that are about it."""
+
+    def __init__(self, name: str) -> None:
+        *schema, table = name.split(".")
+        if len(schema) > 1 or not all([*schema, table]) or len(table.encode()) > NAME_BYTES_MAX:
+            raise ValueError(
+                f"table is {name!r}; give a name of at most {NAME_BYTES_MAX} bytes, or schema.name"
+            )
+        self.name = name
+        self.quoted = sql.Identifier(*schema, table).as_string(None)
+        self._names = {
+            "jobs": sql.Identifier(*schema, table),
+            "ready": sql.Identifier(f"{table}_ready"),
+            "due": sql.Identifier(f"{table}_due"),
+            "mark": sql.Literal(MARK.format(VERSION)),
+        }
+
+    def about(self, statement: str) -> sql.Composed:
+        """Return a statement of this module with this table's names in it."""
+        return sql.SQL(statement).format(**self._names)

@@ -1,0 +1,53 @@
+"""What may be used of somebody else's server? A schema of our own, which goes when the work is done.
+
+Its clock can't be set. Where virtual time is wanted, the schema has a `clock_timestamp()` of its own, which
+an adapter puts before PostgreSQL's in the search path of its connection.
+"""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ssq_core.queue import MissingDriver
+from ssq_stress.servers.process import ServerFailed, ServerNotInstalled
+from ssq_verify.servers import BY_SQL, Place
+
+MAKE = "CREATE SCHEMA {area}"
+DROP = "DROP SCHEMA IF EXISTS {area} CASCADE"
+TELL_TIME = """
+CREATE FUNCTION {area}.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql
+AS $$ SELECT pg_catalog.current_setting('ssq.now')::timestamptz $$
+"""
+
+
+@contextmanager
+def given_postgres(url: str, *, has_clock: bool) -> Iterator[Place]:
+    """Make a schema in a given database, and drop it afterwards with all in it. Raises `ServerFailed`."""
+    area = f"ssq_verify_{secrets.token_hex(4)}"
+    _run(url, MAKE, area)
+    try:
+        if has_clock:
+            _run(url, TELL_TIME, area)
+        yield Place(url=url, area=area, clock=BY_SQL if has_clock else None)
+    finally:
+        _run(url, DROP, area)
+
+
+def _run(url: str, statement: str, area: str) -> None:
+    try:
+        from ssq_core import postgres_connection as reached  # noqa: PLC0415 - its driver may be missing
+    except MissingDriver as error:
+        raise ServerNotInstalled(error.driver) from error
+    import psycopg  # noqa: PLC0415 - as above
+    from psycopg import sql  # noqa: PLC0415 - as above
+
+    try:
+        said = reached.readable(url)
+    except ValueError as error:
+        raise ServerFailed(str(error)) from error
+    try:
+        with psycopg.connect(reached.conninfo(said), autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(area=sql.Identifier(area)))
+    except psycopg.Error as error:
+        told = f"{reached.place(said)}, schema {area}: {reached.shown(error, said)}"
+        raise ServerFailed(told) from error

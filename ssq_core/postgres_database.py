@@ -93,8 +93,8 @@ class Database:
 
     def _mark(self) -> str | None:
         """Return the table's comment, empty if it has none; None if there is no table."""
-        ((is_there, comment),) = self.run("open", FIND, {"name": self._table.quoted})
-        return comment or "" if is_there else None
+        found = self.run("open", FIND, {"name": self._table.quoted})
+        return found[0][0] or "" if found else None
 
     def _create(self, connection: Connection) -> None:
         version = connection.info.server_version
@@ -104,7 +104,7 @@ class Database:
             _answered(connection, self._table.about(LOCK), {"name": f"ssq {self._table.quoted}"})
             # Whoever waited for the lock finds the table there by now.
             for statement in CREATE:
-                connection.execute(self._table.about(statement), prepare=False)
+                _answered(connection, self._table.about(statement), {})
 
     def _settled(self, operation: str, work: Callable[[Connection], T]) -> T:
         deadline = time.monotonic() + CONFLICT_SECONDS_MAX

@@ -53,9 +53,9 @@ WHERE coalesce(lease_expires_at, available_at) IS NOT NULL
 # Of the transaction, not of the session, which a pooler would give to others.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))"
 
-FIND = """
-SELECT to_regclass(%(name)s) IS NOT NULL, obj_description(to_regclass(%(name)s)::oid, 'pg_class')
-"""
+# By the table's row in pg_class, which is seen if and only if its comment is: names are resolved by what was
+# committed since, too.
+FIND = "SELECT obj_description(oid, 'pg_class') FROM pg_class WHERE oid = to_regclass(%(name)s)"
 
 ENQUEUE = """
 INSERT INTO {jobs} (job_id, payload, enqueued_at) VALUES (%(job_id)s, %(payload)s, clock_timestamp())
@@ -70,19 +70,29 @@ coalesce(lease_expires_at, available_at) <= (SELECT now FROM moment)
 
 _IS_READY = "died_at IS NULL AND claim_id IS NULL AND available_at IS NULL"
 
-# Of what has come due, the jobs without an attempt left are buried, some at once; of the others, and of what
-# waits for nothing, the oldest is taken. Rows that another claim is about to take are passed over.
-# MATERIALIZED: evaluated once, so that no row is locked but these. A ready job has no attempt left where the
-# policy came to allow fewer; then it is buried, too, and the caller asks again.
+# Of the jobs that have come due, those without an attempt left are buried; of the others, and of what waits
+# for nothing, the oldest is taken. Rows that another claim is about to take are passed over.
+#
+# The due are found in the order of the index `due`, and a hundred at most: asked for by age at once, they
+# would seem to the planner to be had by walking the whole table in that order (hence the `+ 0`, too). They
+# are locked, and looked at again, only then. MATERIALIZED: evaluated once, so that no other row is locked. A
+# ready job has no attempt left where the policy came to allow fewer; it is buried, too, and the caller asks
+# again.
 CLAIM = f"""
 WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now),
+come_due AS MATERIALIZED (
+  SELECT seq AS candidate FROM {{jobs}} WHERE {_IS_DUE}
+  ORDER BY coalesce(lease_expires_at, available_at) LIMIT 100
+),
 spent AS MATERIALIZED (
-  SELECT seq FROM {{jobs}} WHERE {_IS_DUE} AND attempts >= %(attempts_max)s
-  ORDER BY seq LIMIT 100 FOR UPDATE SKIP LOCKED
+  SELECT seq FROM {{jobs}} AS job JOIN come_due ON seq = candidate
+  WHERE {_IS_DUE} AND attempts >= %(attempts_max)s
+  FOR UPDATE OF job SKIP LOCKED
 ),
 returned AS MATERIALIZED (
-  SELECT seq FROM {{jobs}} WHERE {_IS_DUE} AND attempts < %(attempts_max)s
-  ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED
+  SELECT seq FROM {{jobs}} AS job JOIN come_due ON seq = candidate
+  WHERE {_IS_DUE} AND attempts < %(attempts_max)s
+  ORDER BY seq + 0 LIMIT 1 FOR UPDATE OF job SKIP LOCKED
 ),
 waiting AS MATERIALIZED (
   SELECT seq FROM {{jobs}} WHERE {_IS_READY}
@@ -159,10 +169,12 @@ class Table:
             )
         self.name = name
         self.quoted = sql.Identifier(*schema, table).as_string(None)
+        # Every statement is sent with terms, and there a percent sign is written twice.
+        twice = table.replace("%", "%%")
         self._names = {
-            "jobs": sql.Identifier(*schema, table),
-            "ready": sql.Identifier(f"{table}_ready"),
-            "due": sql.Identifier(f"{table}_due"),
+            "jobs": sql.Identifier(*(part.replace("%", "%%") for part in schema), twice),
+            "ready": sql.Identifier(f"{twice}_ready"),
+            "due": sql.Identifier(f"{twice}_due"),
             "mark": sql.Literal(MARK.format(VERSION)),
         }
 

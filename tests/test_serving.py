@@ -150,6 +150,16 @@ def test_a_queue_of_somebody_else_on_a_server_is_judged(ssq, is_one_line, tmp_pa
     assert not (tmp_path / "script.py").exists()
 
 
+def test_a_server_that_nobody_knows_is_one_line(ssq, is_one_line, tmp_path):
+    """A subject that names another server is told which there are."""
+    (tmp_path / "mine.py").write_text(BROKEN.replace('server="postgres"', 'server="mysql"'))
+
+    code, _, error = ssq("verify", "mine.py:open_queue")
+
+    assert code == 64
+    assert is_one_line(error, "mysql: no such server; name postgres in @subject(server=...)")
+
+
 # References and places
 
 

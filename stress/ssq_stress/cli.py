@@ -74,7 +74,8 @@ def _root(
 @app.command()
 def verify(
     subject: Annotated[
-        str, typer.Argument(help="A name from `ssq subjects`, FILE.py:FACTORY or MODULE:FACTORY.")
+        str,
+        typer.Argument(help="A name from `ssq subjects`, FILE.py:FACTORY, or a server's URL."),
     ],
     profile: Annotated[Profile, typer.Option(help="How hard: 20 s, 2 minutes, a night.")] = Profile.QUICK,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, other runs. [default: 0]")] = None,

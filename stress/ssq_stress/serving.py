@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from ssq_stress.console import BadInput
-from ssq_stress.servers import Postgres, ServerFailed, ServerNotInstalled
+from ssq_stress.servers import Postgres, Server, ServerFailed, ServerNotInstalled
 from ssq_stress.servers.given import given_postgres
 from ssq_verify import servers
 from ssq_verify.servers import NoServer, Place
@@ -13,20 +13,24 @@ from ssq_verify.subject import Subject
 
 
 @contextmanager
-def served(reference: str, subject: Subject, *, in_turns: bool) -> Iterator[None]:
+def served(reference: str, subject: Subject, *, in_turns: bool) -> Iterator[Server | None]:
     """Say in the environment where the subject's server is, for the time of the block. Raises `BadInput`.
 
     In turns its clock stands still and is moved by hand, and nothing is synced: nobody loses power there.
+    Gives the server, if it is one of our own.
     """
     if subject.server is None:
-        yield
+        yield None
         return
+    url = _named(reference, subject.server)
     try:
-        url = _named(reference, subject.server)
         with ExitStack() as stack:
-            place = stack.enter_context(_place(subject.server, url, in_turns=in_turns))
+            if url is None:
+                server, place = stack.enter_context(_started(subject.server, in_turns=in_turns))
+            else:
+                server, place = None, stack.enter_context(_given(subject.server, url, in_turns=in_turns))
             stack.enter_context(_environment(servers.environment(subject.server, place)))
-            yield
+            yield server
     except (ServerFailed, ServerNotInstalled) as error:
         raise BadInput(str(error)) from error
 
@@ -41,18 +45,26 @@ def _named(reference: str, server: str) -> str | None:
         return None
 
 
-def _place(server: str, url: str | None, *, in_turns: bool) -> AbstractContextManager[Place]:
+def _started(server: str, *, in_turns: bool) -> AbstractContextManager[tuple[Server, Place]]:
     if server == "postgres":
-        return (
-            _started_postgres(in_turns=in_turns) if url is None else given_postgres(url, has_clock=in_turns)
-        )
-    raise BadInput(f"{server}: no such server; name postgres in @subject(server=...)")
+        return _started_postgres(in_turns=in_turns)
+    raise _unknown(server)
+
+
+def _given(server: str, url: str, *, in_turns: bool) -> AbstractContextManager[Place]:
+    if server == "postgres":
+        return given_postgres(url, has_clock=in_turns)
+    raise _unknown(server)
+
+
+def _unknown(server: str) -> BadInput:
+    return BadInput(f"{server}: no such server; name postgres in @subject(server=...)")
 
 
 @contextmanager
-def _started_postgres(*, in_turns: bool) -> Iterator[Place]:
+def _started_postgres(*, in_turns: bool) -> Iterator[tuple[Server, Place]]:
     with Postgres(is_durable=not in_turns, has_clock=in_turns) as server:
-        yield Place(url=server.url, clock=str(server.clock_file) if in_turns else None)
+        yield server, Place(url=server.url, clock=str(server.clock_file) if in_turns else None)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Where does a real server come from? Each class starts one in a temporary folder, and ends it."""
 
 from ssq_stress.servers.postgres import Postgres
-from ssq_stress.servers.process import ServerFailed, ServerNotInstalled
+from ssq_stress.servers.process import Server, ServerFailed, ServerNotInstalled
 
-__all__ = ["Postgres", "ServerFailed", "ServerNotInstalled"]
+__all__ = ["Postgres", "Server", "ServerFailed", "ServerNotInstalled"]

@@ -1,12 +1,24 @@
 """What do several suites begin with? A command line, a database, a disk whose power may fail, a server."""
 
+import itertools
+import os
+from datetime import UTC, datetime
+
+import psycopg
 import pytest
 
 from power_losses import Program
+from ssq_core.postgres import PostgresWorkerQueue
 from ssq_stress import cli
 from ssq_stress.servers import Postgres
 from ssq_verify import servers
 from ssq_verify.servers import Place
+
+FROZEN_AT = datetime(2024, 2, 29, 23, 59, 30, tzinfo=UTC)
+database_numbers = itertools.count()
+
+# Before any test imports it: the contract's own assertions show their values.
+pytest.register_assert_rewrite("ssq_verify.contract", "ssq_verify.workplace")
 
 
 @pytest.fixture
@@ -63,4 +75,54 @@ def postgres_subject(postgres, monkeypatch):
     for name, value in servers.environment("postgres", place).items():
         monkeypatch.setenv(name, value)
     yield place
+    postgres.release_time()
+
+
+@pytest.fixture
+def admin(postgres):
+    """Give the superuser's connection."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def dsn(postgres, admin):
+    """Return the URL of an empty database."""
+    name = f"test_{os.getpid()}_{next(database_numbers)}"
+    admin.execute(f"CREATE DATABASE {name}")
+    yield postgres.url.replace("/postgres?", f"/{name}?")
+    admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sql_of(dsn):
+    """Run a statement in that database as the superuser, and return its rows."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+
+        def run(statement, *terms):
+            cursor = connection.execute(statement, terms or None)
+            return cursor.fetchall() if cursor.description else []
+
+        yield run
+
+
+@pytest.fixture
+def opened(dsn):
+    """Open handles, and close them in the end."""
+    handles = []
+
+    def open_one(url=None, **settings):
+        handles.append(PostgresWorkerQueue(url or dsn, **settings))
+        return handles[-1]
+
+    yield open_one
+    for handle in handles:
+        handle.close()
+
+
+@pytest.fixture
+def frozen(postgres):
+    """Let the server's clock stand still, and return what sets it."""
+    postgres.set_time(FROZEN_AT)
+    yield postgres.set_time
     postgres.release_time()

@@ -7,12 +7,8 @@ import sys
 import pytest
 
 from ssq_core import RetryPolicy, utc_now
+from ssq_verify.contract import LeaseQueueContract, ServerTimeContract
 from ssq_verify.subject import Policy, Promises, terms
-
-pytest.register_assert_rewrite("ssq_verify.contract", "ssq_verify.workplace")
-
-# After its assertions are made to speak.
-from ssq_verify.contract import LeaseQueueContract, ServerTimeContract  # noqa: E402 - as said
 
 
 class TestFile(LeaseQueueContract):

@@ -14,6 +14,7 @@ import pytest
 from ssq_core import OutcomeUnknown, QueueUnavailable, open_queue
 from ssq_core.postgres import PostgresWorkerQueue
 from ssq_stress.servers import Postgres
+from ssq_verify.workplace import drained
 
 WAIT_SECONDS_MAX = 60
 SECRET = "hunter2-%2F"  # noqa: S105 - a test's own
@@ -44,15 +45,6 @@ def queue(up):
     opened = PostgresWorkerQueue(up.url)
     yield opened
     opened.close()
-
-
-def drained(queue):
-    """Claim and ack until nothing is available; return the job ids in order."""
-    taken = []
-    while (claim := queue.claim(worker_id="w1")) is not None:
-        queue.ack(claim=claim)
-        taken.append(claim.job_id)
-    return taken
 
 
 def end_sessions(url, *, doing):

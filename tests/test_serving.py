@@ -8,7 +8,8 @@ import pytest
 
 from ssq_stress import serving
 from ssq_stress.servers import ServerNotInstalled
-from ssq_verify import servers, verify
+from ssq_verify import servers
+from ssq_verify.profiles import PROFILES
 from ssq_verify.servers import NoServer, Place
 from ssq_verify.subject import load, without_password
 
@@ -47,9 +48,9 @@ def given(postgres):
 @pytest.fixture
 def few_runs(monkeypatch):
     """Let a verification come to an end sooner."""
-    quick = verify.PROFILES["quick"]
+    quick = PROFILES["quick"]
     effort = replace(quick.effort, examples=60)
-    monkeypatch.setitem(verify.PROFILES, "quick", replace(quick, effort=effort, tries_max=200))
+    monkeypatch.setitem(PROFILES, "quick", replace(quick, effort=effort, tries_max=200))
 
 
 @pytest.mark.scenario("servers/a-subject-with-a-server-needs-nothing-set-up")

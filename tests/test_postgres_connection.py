@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from contextlib import closing, suppress
 
@@ -52,7 +53,8 @@ def end_sessions(url, *, doing):
     ours = f"FROM pg_stat_activity WHERE application_name = 'ssq' AND {doing}"
     ended = f"SELECT pg_terminate_backend(pid, 60000) {ours}"
     with psycopg.connect(url, autocommit=True) as admin:
-        while not admin.execute(ended).fetchall():
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
+        while not admin.execute(ended).fetchall() and time.monotonic() < deadline:
             pass
 
 

@@ -15,11 +15,14 @@ _FILES = {
 _SERVERS = {
     "postgresql": ("ssq_core.postgres", "PostgresWorkerQueue"),
     "postgres": ("ssq_core.postgres", "PostgresWorkerQueue"),
+    "redis": ("ssq_core.redis", "RedisWorkerQueue"),
+    "rediss": ("ssq_core.redis", "RedisWorkerQueue"),
+    "unix": ("ssq_core.redis", "RedisWorkerQueue"),
 }
 
 
 def open_queue(url: str, **settings: Any) -> LeaseQueue:
-    """Open `file:///folder`, `sqlite:///path/to/file.db` or `postgresql://user@host/database`.
+    """Open `file:///folder`, `sqlite:///path/to/file.db`, `postgresql://user@host/database`, `redis://host`.
 
     `settings` are the backend's own arguments. A path is absolute and percent-encoded (`%20` is a space,
     `%3F` a question mark); a server's URL is as its driver takes it. Raises `ValueError` for any other URL.

@@ -10,7 +10,7 @@ import pytest
 from power_losses import Program
 from ssq_core.postgres import PostgresWorkerQueue
 from ssq_stress import cli
-from ssq_stress.servers import Postgres
+from ssq_stress.servers import Postgres, Redis
 from ssq_verify import servers
 from ssq_verify.servers import Place
 
@@ -126,3 +126,20 @@ def frozen(postgres):
     postgres.set_time(FROZEN_AT)
     yield postgres.set_time
     postgres.release_time()
+
+
+@pytest.fixture(scope="session")
+def redis():
+    """Start a Valkey whose clock can be set; the tests of a process share it, each under another name."""
+    with Redis(is_durable=False, has_clock=True) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_subject(redis, monkeypatch):
+    """Let the subject `redis` live in that server, in virtual time."""
+    place = Place(url=redis.url, clock=str(redis.clock_file))
+    for name, value in servers.environment("redis", place).items():
+        monkeypatch.setenv(name, value)
+    yield place
+    redis.release_time()

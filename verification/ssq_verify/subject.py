@@ -17,7 +17,13 @@ from ssq_verify import subjects
 from ssq_verify.history import Terms
 
 SAFE_NAME_LENGTH_MAX = 40
-SERVERS = {"postgresql": "postgres", "postgres": "postgres"}
+SERVERS = {
+    "postgresql": "postgres",
+    "postgres": "postgres",
+    "redis": "redis",
+    "rediss": "redis",
+    "unix": "redis",
+}
 """Which subject lives in the server that a URL of this scheme names."""
 
 

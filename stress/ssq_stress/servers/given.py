@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ssq_core.queue import MissingDriver
+from ssq_core.queue import MissingDriver, QueueError
 from ssq_stress.servers.process import ServerFailed, ServerNotInstalled
 from ssq_verify.servers import BY_SQL, Place
 
@@ -31,6 +31,28 @@ def given_postgres(url: str, *, has_clock: bool) -> Iterator[Place]:
         yield Place(url=url, area=area, clock=BY_SQL if has_clock else None)
     finally:
         _run(url, DROP, area)
+
+
+@contextmanager
+def given_redis(url: str, *, has_clock: bool) -> Iterator[Place]:
+    """Name queues of our own in a given server, and remove their keys afterwards. Raises `ServerFailed`."""
+    area = f"ssq_verify_{secrets.token_hex(4)}"
+    try:
+        from ssq_core.redis import RedisWorkerQueue  # noqa: PLC0415 - its driver may be missing
+    except MissingDriver as error:
+        raise ServerNotInstalled(error.driver) from error
+    import redis  # noqa: PLC0415 - as above
+
+    try:
+        RedisWorkerQueue(url, name=area).close()
+    except (QueueError, ValueError) as error:
+        raise ServerFailed(str(error)) from error
+    try:
+        yield Place(url=url, area=area, clock=BY_SQL if has_clock else None)
+    finally:
+        with redis.Redis.from_url(url) as client:
+            for key in client.scan_iter(match=f"{{{area}*", count=1_000):
+                client.unlink(key)
 
 
 def _run(url: str, statement: str, area: str) -> None:

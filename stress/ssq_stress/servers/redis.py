@@ -82,6 +82,11 @@ class Redis:
         """What its clock shows, if it has one that can be set."""
         return self._process.clock_file
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return self._process.is_running
+
     def start(self) -> None:
         """Start it on the data that it has. Raises `ServerFailed`."""
         options = [part for name, value in self._settings.items() for part in (f"--{name}", value)]

@@ -229,7 +229,7 @@ def test_a_server_busy_with_a_script_is_refused(server):
     queue = RedisWorkerQueue(server.url)
     queue.enqueue("j1")
     with driver.Redis.from_url(server.url, retry=None) as client:
-        client.config_set("busy-reply-threshold", 1)
+        client.config_set("lua-time-limit", 1)
         endless = threading.Thread(target=_swallowing, args=(client.eval, "while true do end", 0))
         endless.start()
         with driver.Redis.from_url(server.url) as other:

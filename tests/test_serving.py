@@ -105,7 +105,7 @@ def test_a_server_that_is_not_installed_is_one_line(ssq, is_one_line, monkeypatc
         raise ServerNotInstalled("PostgreSQL")
 
     monkeypatch.delenv("SSQ_POSTGRES_URL", raising=False)
-    monkeypatch.setattr(serving, "Postgres", missing)
+    monkeypatch.setitem(serving._OWN, "postgres", missing)
 
     code, _, error = ssq("verify", "postgres")
 
@@ -158,7 +158,7 @@ def test_a_server_that_nobody_knows_is_one_line(ssq, is_one_line, tmp_path):
     code, _, error = ssq("verify", "mine.py:open_queue")
 
     assert code == 64
-    assert is_one_line(error, "mysql: no such server; name postgres in @subject(server=...)")
+    assert is_one_line(error, "mysql: no such server; name postgres or redis in @subject(server=...)")
 
 
 # References and places

@@ -7,6 +7,7 @@ import redis as driver
 
 from ssq_core.redis_scripts import ALL, ASK_TIME
 from ssq_stress.servers import Redis
+from ssq_stress.serving import served
 from ssq_verify import servers
 from ssq_verify.subject import load
 from ssq_verify.subjects.redis import told
@@ -72,3 +73,24 @@ def test_the_promises_are_those_of_a_server_that_keeps_the_time():
     promises = load("redis").promises
 
     assert (promises.max_clock_skew_seconds, promises.order) == (None, "fifo")
+
+
+@pytest.mark.scenario("redis-backend/a-subject-promises-what-its-server-keeps")
+@pytest.mark.parametrize(
+    ("name", "durability", "settings"),
+    [
+        ("redis", "power-loss", {"appendonly": "yes", "appendfsync": "always"}),
+        ("redis-everysec", "process-crash", {"appendonly": "yes", "appendfsync": "everysec"}),
+        ("redis-snapshots", "none", {"appendonly": "no", "save": "60 1"}),
+    ],
+)
+def test_a_subject_promises_what_its_server_keeps(monkeypatch, name, durability, settings):
+    """Under stress each subject has a server that is set as its promise says."""
+    monkeypatch.delenv("SSQ_REDIS_URL", raising=False)
+    subject = load(name)
+
+    with served(name, subject, in_turns=False), driver.Redis.from_url(servers.place("redis").url) as client:
+        found = client.config_get(*settings)
+
+    assert subject.promises.durability == durability
+    assert found == settings

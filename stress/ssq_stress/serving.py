@@ -29,7 +29,8 @@ def served(reference: str, subject: Subject, *, in_turns: bool) -> Iterator[Serv
     try:
         with ExitStack() as stack:
             if url is None:
-                server, place = stack.enter_context(_started(subject.server, in_turns=in_turns))
+                own = _started(subject.server, subject.server_settings, in_turns=in_turns)
+                server, place = stack.enter_context(own)
             else:
                 server, place = None, stack.enter_context(_given(subject.server, url, in_turns=in_turns))
             stack.enter_context(_environment(servers.environment(subject.server, place)))
@@ -49,8 +50,9 @@ def _named(reference: str, server: str) -> str | None:
 
 
 @contextmanager
-def _started(server: str, *, in_turns: bool) -> Iterator[tuple[Server, Place]]:
-    with _known(_OWN, server)(is_durable=not in_turns, has_clock=in_turns) as own:
+def _started(server: str, settings: Mapping[str, str], *, in_turns: bool) -> Iterator[tuple[Server, Place]]:
+    kind = _known(_OWN, server)
+    with kind(is_durable=not in_turns, has_clock=in_turns, settings={} if in_turns else settings) as own:
         yield own, Place(url=own.url, clock=str(own.clock_file) if in_turns else None)
 
 

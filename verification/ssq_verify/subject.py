@@ -6,10 +6,11 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from ssq_core.queue import Clock, MissingDriver, RetryPolicy, WorkerQueue, utc_now
@@ -83,6 +84,8 @@ class Subject:
     """Where its time comes from; what reads the system's clock runs only in simulated processes."""
     server: str | None = None
     """Which server it lives in, by its name in `SERVERS`; whoever runs it starts one, or names one."""
+    server_settings: Mapping[str, str] = field(default_factory=dict)
+    """What the server that is started for it is set to, beside what keeps all that was answered."""
 
 
 class UnknownSubject(Exception):  # noqa: N818 - it names what is unknown
@@ -102,7 +105,11 @@ class SubjectFailed(Exception):  # noqa: N818 - it names what failed
 
 
 def subject(
-    *, promises: Promises, clock: Literal["policy", "system"] = "policy", server: str | None = None
+    *,
+    promises: Promises,
+    clock: Literal["policy", "system"] = "policy",
+    server: str | None = None,
+    server_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[F], F]:
     """Declare what the queue that a factory opens promises, which clock it reads, which server it needs."""
 
@@ -110,6 +117,7 @@ def subject(
         factory.ssq_promises = promises  # type: ignore[attr-defined]
         factory.ssq_clock = clock  # type: ignore[attr-defined]
         factory.ssq_server = server  # type: ignore[attr-defined]
+        factory.ssq_server_settings = server_settings  # type: ignore[attr-defined]
         return factory
 
     return declare
@@ -134,6 +142,7 @@ def load(reference: str) -> Subject:
         promises=getattr(factory, "ssq_promises", Promises()),
         clock=getattr(factory, "ssq_clock", "policy"),
         server=getattr(factory, "ssq_server", None),
+        server_settings=getattr(factory, "ssq_server_settings", {}),
     )
 
 

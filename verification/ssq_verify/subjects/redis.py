@@ -77,8 +77,11 @@ _in_turns: dict[tuple[int, Place], InTurns] = {}
 """By process: a forked one has none of its parent's."""
 
 
-# What survives is the server's to say; the one that is started for it syncs each write (appendfsync always).
-@subject(promises=Promises(order="fifo", max_clock_skew_seconds=None), server="redis")
+PROMISES = Promises(order="fifo", max_clock_skew_seconds=None)
+"""On a server that syncs each write before it answers, as the one that is started for it does."""
+
+
+@subject(promises=PROMISES, server="redis")
 def open_queue(workdir: Path, policy: Policy) -> LeaseQueue:
     """Open the queue for one worker, under a name of its own."""
     place = servers.place("redis")

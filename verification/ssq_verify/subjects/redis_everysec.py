@@ -1,0 +1,16 @@
+"""The Redis queue on a server that syncs its log once a second (`appendfsync everysec`, as is usual)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ssq_core.queue import LeaseQueue
+from ssq_verify.subject import Policy, subject
+from ssq_verify.subjects import redis
+
+PROMISES = replace(redis.PROMISES, durability="process-crash")
+
+
+@subject(promises=PROMISES, server="redis", server_settings={"appendfsync": "everysec"})
+def open_queue(workdir: Path, policy: Policy) -> LeaseQueue:
+    """Open the queue for one worker."""
+    return redis.open_queue(workdir, policy)

@@ -71,11 +71,7 @@ def postgres():
 @pytest.fixture
 def postgres_subject(postgres, monkeypatch):
     """Let the subject `postgres` live in that server, in virtual time."""
-    place = Place(url=postgres.url, clock=str(postgres.clock_file))
-    for name, value in servers.environment("postgres", place).items():
-        monkeypatch.setenv(name, value)
-    yield place
-    postgres.release_time()
+    yield from _lived_in("postgres", postgres, monkeypatch)
 
 
 @pytest.fixture
@@ -138,8 +134,13 @@ def redis():
 @pytest.fixture
 def redis_subject(redis, monkeypatch):
     """Let the subject `redis` live in that server, in virtual time."""
-    place = Place(url=redis.url, clock=str(redis.clock_file))
-    for name, value in servers.environment("redis", place).items():
-        monkeypatch.setenv(name, value)
+    yield from _lived_in("redis", redis, monkeypatch)
+
+
+def _lived_in(name, server, monkeypatch):
+    """Say for the time of a test where a subject's server is; give back the real time afterwards."""
+    place = Place(url=server.url, clock=str(server.clock_file))
+    for variable, value in servers.environment(name, place).items():
+        monkeypatch.setenv(variable, value)
     yield place
-    redis.release_time()
+    server.release_time()

@@ -3,14 +3,12 @@
 import shutil
 import signal
 from collections.abc import Mapping
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 from ssq_stress.servers.process import ServerNotInstalled, ServerProcess, in_memory
+from ssq_stress.servers.server import Server
 
 PORT = 5432
 """It names the socket in the server's own folder; nothing listens on the network."""
@@ -27,8 +25,8 @@ UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 """A commit is still handed to the kernel before it is answered, so that the server itself may be killed."""
 
 
-class Postgres:
-    """A server that runs until it is closed; as a context manager, until the end of the block.
+class Postgres(Server):
+    """A server that may be killed, frozen, and shown another time.
 
     With `is_durable=False` nothing is synced: quicker, and lost with the machine's power, not with a process.
     """
@@ -54,33 +52,10 @@ class Postgres:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def url(self) -> str:
         """Where it is, for its superuser and the database `postgres`."""
         return f"postgresql://postgres@/postgres?host={quote(str(self.folder), safe='/')}&port={PORT}"
-
-    @property
-    def folder(self) -> Path:
-        """Where its data, its socket and its log are."""
-        return self._process.folder
-
-    @property
-    def clock_file(self) -> Path:
-        """What its clock shows, if it has one that can be set."""
-        return self._process.clock_file
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it was started, and neither stopped nor killed since."""
-        return self._process.is_running
 
     def start(self) -> None:
         """Start it on the data that it has. Raises `ServerFailed`."""
@@ -93,32 +68,6 @@ class Postgres:
     def stop(self) -> None:
         """Stop it in an orderly way: transactions are rolled back, connections closed."""
         self._process.stop(signal.SIGINT)
-
-    def restart(self) -> None:
-        """Stop it, unless it was killed, and start it again."""
-        if self._process.is_running:
-            self.stop()
-        self.start()
-
-    def kill(self) -> None:
-        """Kill all its processes; what was committed is on the disk, or in the kernel's hands."""
-        self._process.kill()
-
-    def pause(self) -> None:
-        """Let all its processes stand still."""
-        self._process.pause()
-
-    def resume(self) -> None:
-        """Let them go on."""
-        self._process.resume()
-
-    def set_time(self, now: datetime) -> None:
-        """Let it see an instant that stands still until it is set anew."""
-        self._process.set_time(now)
-
-    def release_time(self) -> None:
-        """Let it see the real time."""
-        self._process.release_time()
 
     def close(self) -> None:
         """End it and remove its folder."""

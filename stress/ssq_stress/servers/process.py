@@ -15,7 +15,6 @@ from datetime import datetime
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 from ssq_stress.servers import watchdog
 from ssq_verify import server_time
@@ -37,39 +36,6 @@ class ServerNotInstalled(Exception):  # noqa: N818 - it names what is not instal
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} is not installed; pip install 'ssq[servers]'")
-
-
-class Server(Protocol):
-    """What any server of our own does when it is told to."""
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it was started, and neither stopped nor killed since."""
-        ...
-
-    def start(self) -> None:
-        """Start it on the data that it has."""
-        ...
-
-    def stop(self) -> None:
-        """Stop it in an orderly way."""
-        ...
-
-    def restart(self) -> None:
-        """Stop it, unless it was killed, and start it again."""
-        ...
-
-    def kill(self) -> None:
-        """Kill all its processes."""
-        ...
-
-    def pause(self) -> None:
-        """Let all its processes stand still."""
-        ...
-
-    def resume(self) -> None:
-        """Let them go on."""
-        ...
 
 
 class ServerProcess:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 from ssq_stress.servers.process import ServerFailed, ServerNotInstalled, ServerProcess, in_memory
+from ssq_stress.servers.server import Server
 
 PROGRAMS = ("valkey-server", "redis-server")
 SETTINGS = {"port": "0", "daemonize": "no", "save": ""}
@@ -28,8 +27,8 @@ ANSWER_SECONDS_MAX = 1.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Redis:
-    """A server that runs until it is closed; as a context manager, until the end of the block.
+class Redis(Server):
+    """A server that may be killed, frozen, and shown another time.
 
     With `is_durable=False` nothing is written down: all is lost with the server's process.
     """
@@ -59,33 +58,10 @@ class Redis:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def url(self) -> str:
         """Where it is."""
         return f"unix://{quote(str(self._socket))}"
-
-    @property
-    def folder(self) -> Path:
-        """Where its data, its socket and its log are."""
-        return self._process.folder
-
-    @property
-    def clock_file(self) -> Path:
-        """What its clock shows, if it has one that can be set."""
-        return self._process.clock_file
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it was started, and neither stopped nor killed since."""
-        return self._process.is_running
 
     def start(self) -> None:
         """Start it on the data that it has. Raises `ServerFailed`."""
@@ -95,36 +71,6 @@ class Redis:
     def stop(self) -> None:
         """Stop it in an orderly way: what is to be written down is."""
         self._process.stop(signal.SIGTERM)
-
-    def restart(self) -> None:
-        """Stop it, unless it was killed, and start it again."""
-        if self._process.is_running:
-            self.stop()
-        self.start()
-
-    def kill(self) -> None:
-        """Kill it; what it wrote is on the disk, or in the kernel's hands."""
-        self._process.kill()
-
-    def pause(self) -> None:
-        """Let it stand still."""
-        self._process.pause()
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._process.resume()
-
-    def set_time(self, now: datetime) -> None:
-        """Let it see an instant that stands still until it is set anew."""
-        self._process.set_time(now)
-
-    def release_time(self) -> None:
-        """Let it see the real time."""
-        self._process.release_time()
-
-    def close(self) -> None:
-        """End it and remove its folder."""
-        self._process.close()
 
     def _is_ready(self) -> bool:
         # One that asks for a password is up as well; one that loads its data is not.

@@ -165,7 +165,11 @@ class QueueBusy(QueueIOError):  # noqa: N818 - named like its siblings
 
 
 class OutcomeUnknown(QueueError):  # noqa: N818 - it names what is unknown
-    """The connection broke, or no answer came in time: the operation took effect, or will, or never does."""
+    """The connection broke, or no answer came in time: the operation took effect, or will, or never does.
+
+    Who enqueues again adds no second job while the first is there; one that was finished meanwhile runs once
+    more. A second ack that raises `LeaseLost` may mean that the first one counted.
+    """
 
     def __init__(self, operation: str, where: str, reason: str) -> None:
         super().__init__(

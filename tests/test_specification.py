@@ -98,7 +98,16 @@ def test_requirements_oblige(spec):
 
 @pytest.mark.parametrize(
     "capability",
-    ["command-line", "file-backend", "history", "invariants", "lease-queue", "sqlite-backend", "verdicts"],
+    [
+        "command-line",
+        "file-backend",
+        "history",
+        "invariants",
+        "lease-queue",
+        "sqlite-backend",
+        "stress",
+        "verdicts",
+    ],
 )
 def test_capability_is_specified(capability):
     """Each capability has a specification with a purpose."""

@@ -18,6 +18,8 @@ def open_queue(workdir, policy):
         (["file", "--faults", "kill,flood"], ["flood", "kill, pause, skew"]),
         (["file", "--faults", ","], ["--faults is empty"]),
         (["file", "--for", "soon"], ["--for soon", "90s"]),
+        (["memory"], ["memory", "ssq verify"]),
+        (["persist-queue"], ["one process", "ssq verify"]),
         (["file", "--workers", "0"], ["workers"]),
         (["file", "--rate", "0"], ["rate"]),
         (["file", "--out", "/dev/null/x"], ["/dev/null/x", "--out"]),

@@ -107,8 +107,8 @@ def test_an_empty_cell_is_named():
     lacking = full | {cell(Fault.KILL, Phase.ACK): 0}
 
     assert empty(full, {Fault.KILL}, TERMS, profile="ci") == []
-    assert empty(lacking, {Fault.KILL}, TERMS, profile="ci") == ["kill while ack"]
-    assert empty(full, {Fault.KILL}, TERMS, profile="nightly") == list(full)
+    assert empty(lacking, {Fault.KILL}, TERMS, profile="ci") == [(Fault.KILL, Phase.ACK)]
+    assert empty(full, {Fault.KILL}, TERMS, profile="nightly") == applicable({Fault.KILL}, TERMS)
 
 
 def test_what_can_not_be_struck_is_not_asked_for():

@@ -14,11 +14,13 @@ from ssq_core.queue import QueueIOError, RetryPolicy, utc_now
 from ssq_core.sqlite import SqliteWorkerQueue
 from ssq_stress import runner
 from ssq_stress.board import Board, Field
+from ssq_stress.coverage import applicable
 from ssq_stress.faults import Fault, Order, Phase
 from ssq_stress.log import EventLog, events
 from ssq_stress.nemesis import Victim, disk_full, io_error, kill, phases, skew, timetable
 from ssq_stress.points import Striker, Watched
 from ssq_verify.history import EventType, History, Terms
+from ssq_verify.subject import load
 
 SPAWN = multiprocessing.get_context("spawn")
 SKEW_SECONDS = 0.2
@@ -27,7 +29,7 @@ TERMS = Terms(max_clock_skew_seconds=SKEW_SECONDS)
 
 def drawn(seed, faults=frozenset(Fault), count=200):
     """Return the beginning of a timetable."""
-    return list(islice(timetable(seed, faults, TERMS, workers=10), count))
+    return list(islice(timetable(seed, applicable(faults, TERMS), terms=TERMS, workers=10), count))
 
 
 @pytest.mark.scenario("stress/the-same-seed")
@@ -220,7 +222,7 @@ def test_what_can_not_be_done_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(disk_full, "MOUNT", ("false",))
     plan = runner.Plan(faults=frozenset({Fault.DISK_FULL}))
 
-    reasons = runner.unavailable(plan, tmp_path)
+    reasons = runner.unavailable(load("file"), plan, tmp_path)
     verdict = runner.coverage_verdict([], frozenset(), TERMS, reasons, profile="ci")
 
     assert "no small file system can be mounted" in reasons[Fault.DISK_FULL]

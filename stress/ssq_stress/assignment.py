@@ -62,8 +62,14 @@ class Assignment:
     folders: Folders
     settings: Settings
     seed: str
+    skew_seconds: float | None
+    """By how much any two clocks may differ; None: by any."""
     base_ns: int
     """What has to be added to CLOCK_MONOTONIC for the true date."""
+    late_weight: float = 0.0
+    """consumer: how often it holds a job for about as long as a lease, of about a hundred."""
+    leave_weight: float = 1.0
+    """consumer: and how often it leaves its job behind."""
     rate: float | None = None
     """producer: how many jobs a second; None: as many as are taken."""
 
@@ -80,7 +86,7 @@ class Assignment:
     @property
     def clock_limit_ns(self) -> int:
         """How far its clock may be from the true time."""
-        return skew.limit_ns(self.settings.max_clock_skew_seconds)
+        return skew.limit_ns(self.skew_seconds)
 
 
 @contextmanager

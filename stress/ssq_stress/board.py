@@ -10,6 +10,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from ssq_stress.faults import Fault, Order, Phase
+from ssq_stress.log import MONOTONIC_NS
 
 FIELD = struct.Struct("=q")
 FIELDS_PER_SLOT = 32
@@ -40,7 +41,9 @@ class Head(IntEnum):
     ALIVE_NS = 1
     """When the supervisor was last at work; workers without one end."""
     ORPHANED_NS = 2
-    """When a lease that was left behind ends; 0: none was since the last such job was taken."""
+    """When the next lease that was left behind ends; 0: none was since the last such job was taken."""
+    RECLAIMER = 3
+    """The slot, counted from 1, whose worker is to be struck while it takes that job over; 0: none."""
 
 
 class Field(IntEnum):
@@ -70,6 +73,10 @@ class Field(IntEnum):
     ORDER_POINT = 16
     ORDER_MICROSECONDS = 17
     ORDER_RATE_PPM = 18
+    IS_LATE = 20
+    """1 while the worker holds a job for about as long as its lease."""
+    IS_READY = 21
+    """1 once the worker has finished its first operation."""
     ORDER_DONE = 19
     """The number of the order that was carried out last."""
 
@@ -107,7 +114,7 @@ class Board:
         """Note that a worker left its job behind, if it has one."""
         held_until_ns = slot.get(Field.HELD_UNTIL_NS)
         slot.set(Field.HELD_UNTIL_NS, 0)
-        if held_until_ns and not self.head(Head.ORPHANED_NS):
+        if held_until_ns and self.head(Head.ORPHANED_NS) < MONOTONIC_NS():
             self.set_head(Head.ORPHANED_NS, held_until_ns)
 
     @property

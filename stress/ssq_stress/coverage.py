@@ -17,6 +17,7 @@ from ssq_stress.nemesis.disk_full import DISK_FULL
 from ssq_stress.supervisor import BY_ITSELF
 from ssq_verify.history import OPERATIONS, Event, EventType, History, Terms
 
+Cell = tuple[Fault, Phase]
 Matrix = Mapping[str, int]
 """How often each cell was struck, by `cell`."""
 
@@ -29,17 +30,16 @@ def cell(fault: Fault, phase: Phase) -> str:
     return f"{fault} while {phase}"
 
 
-def applicable(faults: Iterable[Fault], terms: Terms) -> list[tuple[Fault, Phase]]:
+def applicable(faults: Iterable[Fault], terms: Terms) -> list[Cell]:
     """Return the cells that these faults have with a queue that is held to these terms."""
     chosen = sorted(faults)
     return [(fault, phase) for fault in chosen for phase in phases(fault, terms, chosen=chosen)]
 
 
-def empty(matrix: Matrix, faults: Iterable[Fault], terms: Terms, *, profile: str) -> list[str]:
+def empty(matrix: Matrix, faults: Iterable[Fault], terms: Terms, *, profile: str) -> list[Cell]:
     """Return the cells that were not struck often enough."""
     needed = NEEDED[profile]
-    cells = (cell(fault, phase) for fault, phase in applicable(faults, terms))
-    return [name for name in cells if matrix.get(name, 0) < needed]
+    return [each for each in applicable(faults, terms) if matrix.get(cell(*each), 0) < needed]
 
 
 def matrix(history: History, effects: Iterable[Effect]) -> Counter[str]:
@@ -62,6 +62,8 @@ class _Worker:
 
     operation: str | None = None
     called_ns: int = 0
+    takes_over: bool = False
+    """It called its claim while a job whose lease had ended waited."""
     held_since_ns: int | None = None
     recovers: bool = False
     """It replaces a dead one, and has not finished its first operation."""
@@ -100,6 +102,7 @@ class _Watch:
     def _operation(self, worker: _Worker, event: Event) -> None:
         if event.type is EventType.INVOKE:
             worker.operation, worker.called_ns = event.f, event.time_ns
+            worker.takes_over = event.f == "claim" and self._is_reclaim(event.time_ns)
             if event.f in {"ack", "release"}:
                 self.leases.pop(event.job_id or "", None)
             return
@@ -124,7 +127,7 @@ class _Watch:
     def _phase(self, worker: _Worker, event: Event) -> Phase:
         if worker.is_opening or (worker.recovers and worker.operation is not None):
             return Phase.RECOVERY
-        if worker.operation == "claim" and self._is_reclaim(event.time_ns):
+        if worker.operation == "claim" and worker.takes_over:
             return Phase.RECLAIM
         if worker.operation is not None:
             return Phase(worker.operation) if worker.operation in set(Phase) else Phase.IDLE

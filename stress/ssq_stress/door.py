@@ -30,6 +30,15 @@ def named_subject(reference: str) -> Subject:
         raise BadInput(str(error)) from error
 
 
+def fit_for_stress(subject: Subject) -> Subject:
+    """Return the subject, if many processes that are killed can have it open. Raises `BadInput`."""
+    if subject.promises.processes == "one":
+        raise BadInput(f"{subject.reference} promises itself to one process at a time; use ssq verify")
+    if subject.promises.durability == "none":
+        raise BadInput(f"{subject.reference} does not survive the death of a process; use ssq verify")
+    return subject
+
+
 def named_history(path: Path) -> History:
     """Read the history that was named. Raises `BadInput`."""
     return _read(path, history_module.read, InvalidHistory)

@@ -18,6 +18,7 @@ from rich.text import Text
 from ssq_stress import coverage, effects
 from ssq_stress.assignment import Folders
 from ssq_stress.effects import Clash, Findings
+from ssq_stress.faults import Fault, Phase
 from ssq_stress.log import events
 from ssq_verify import judge
 from ssq_verify.history import Event, EventType, Header, History, Operation
@@ -42,6 +43,11 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     clash_count: int
     tally: dict[str, int]
     """Operations, claims, and so on, by name."""
+
+    @property
+    def kills(self) -> int:
+        """How many workers were killed while faults struck."""
+        return sum(self.matrix.get(coverage.cell(Fault.KILL, phase), 0) for phase in Phase)
 
 
 def prepare() -> None:

@@ -5,7 +5,6 @@ job) must not stay undecided: the order of jobs, say, is judged where nobody die
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ import msgspec
 
 from ssq_stress.assignment import Assignment, Folders, Role, patience_seconds
 from ssq_stress.board import COUNTERS, Board, Field, Head, Stage
-from ssq_stress.coverage import applicable
+from ssq_stress.conductor import Conductor, Crew, Round
 from ssq_stress.draining import drain, look
-from ssq_stress.faults import Fault, Phase, Strike
+from ssq_stress.faults import Fault
 from ssq_stress.judging import SUPERVISOR
 from ssq_stress.log import MONOTONIC_NS, EventLog
-from ssq_stress.nemesis import disk_full, kill, pause, skew, timetable
+from ssq_stress.nemesis import disk_full, skew
 from ssq_stress.supervisor import Supervisor, ended, raise_if_reported, started
 from ssq_stress.worker import BACKLOG, backlog
 from ssq_verify.execution import DRAIN_WORKER
@@ -32,48 +31,14 @@ TICK_SECONDS = 0.005
 TOLD_EVERY_NS = 200_000_000
 FILL_SECONDS_MAX = 10.0
 DRAIN_SECONDS_MAX = 90.0
-WAITING_MAX = 200
-"""Strikes that nobody can take yet; a slow machine is not to meet all of them at its end."""
-RECLAIM_NEAR_NS = 200_000_000
-"""How soon a lease must end for a fault to wait for it."""
 ATTEMPTS_WITHOUT_END = 1_000_000
-CLAIM_ORDERS = 4
-"""Who is to be struck while it takes over a job may find that another was quicker, or the other way round."""
+LATE_WEIGHT, LATE_WEIGHT_IN_PEACE = 6.0, 30.0
+"""Where workers are killed, few live as long as a lease; so elsewhere more must, or nobody would be late."""
+LEAVE_WEIGHT = 12.0
+"""In a round that strikes only here and there, more jobs must be left for others to take over."""
 LULLED = frozenset({Fault.PAUSE, Fault.SKEW})
 """Where nothing else strikes, every claim's outcome is known, and what a lull shows can be judged."""
 OPEN_SECONDS_MAX = 60.0
-FROM_OUTSIDE = {Fault.KILL: kill.from_outside, Fault.PAUSE: pause.from_outside}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Crew:
-    """Who works in a round, and how fast."""
-
-    consumers: int
-    producers: int
-    rate: float | None = None
-    """Jobs a second, all producers together; None: as many as are taken."""
-
-    @property
-    def size(self) -> int:
-        """How many workers there are, not counting the one that drains."""
-        return self.consumers + self.producers
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Round:
-    """One round, but for the subject: pure data."""
-
-    number: int
-    faults: frozenset[Fault]
-    seconds: float
-    """How long the faults last."""
-    seed: str
-    is_full: bool = False
-    """Go on for up to twice the time until every fault has struck where it can."""
-    strikes: int | None = None
-    """End the faults after so many, in whatever time: it then does not matter how slow the machine is."""
-    """Go on until so many strikes were carried out, however slow the machine is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,11 +77,11 @@ class Ring:
         self._load, self._tell = load, tell
         self._folder = folder
         self._told_ns = 0
-        self._struck = 0
-        self._wanted: Counter[tuple[Fault, Phase]] = Counter()
-        """How many orders are still to be given, by where."""
+        self._conductor: Conductor | None = None
         self._stage = "open"
         self._until_ns = 0
+        self._skew_seconds: float | None = 0.0
+        """By how much clocks may differ; None: by any."""
         self._begun_ns = MONOTONIC_NS()
 
     @contextmanager
@@ -136,6 +101,7 @@ class Ring:
             for path in (folders.queue, folders.events, folders.effects):
                 path.mkdir(parents=True)
             terms = self._looked(folders)
+            self._skew_seconds = terms.max_clock_skew_seconds
             self._through_stages(folders, terms)
         yield folders, terms
 
@@ -189,6 +155,9 @@ class Ring:
             folders=folders,
             settings=self._settings,
             seed=self._plan.seed,
+            late_weight=LATE_WEIGHT if Fault.KILL in self._plan.faults else LATE_WEIGHT_IN_PEACE,
+            leave_weight=1.0 if self._plan.cells is None else LEAVE_WEIGHT,
+            skew_seconds=self._skew_seconds,
             base_ns=time.time_ns() - MONOTONIC_NS(),
             rate=None if rate is None else rate / self._crew.producers,
         )
@@ -202,68 +171,11 @@ class Ring:
     def _faults(self, supervisor: Supervisor, terms: Terms) -> None:
         self._begin(supervisor, "faults", Stage.FAULTS, self._plan.seconds)
         begun_ns = MONOTONIC_NS()
-        strikes = timetable(self._plan.seed, self._plan.faults, terms, workers=self._crew.size)
-        waiting: list[Strike] = []
-        self._wanted = Counter(
-            {
-                cell: CLAIM_ORDERS if cell[1] in {Phase.CLAIM, Phase.RECLAIM} else 1
-                for cell in applicable(self._plan.faults, terms)
-            }
-        )
-        upcoming = next(strikes, None)
-        while not self._are_faults_over(supervisor):
+        self._conductor = Conductor(self._plan, self._crew, supervisor, terms, begun_ns=begun_ns)
+        while not self._conductor.is_over:
             self._wait(supervisor)
-            while upcoming is not None and begun_ns + round(upcoming.at_seconds * 1e9) <= MONOTONIC_NS():
-                waiting.append(upcoming)
-                upcoming = next(strikes, None)
-            waiting = [strike for strike in waiting if not self._strike(supervisor, strike)][:WAITING_MAX]
+            self._conductor.strike()
         self.fault_seconds = (MONOTONIC_NS() - begun_ns) / 1e9
-
-    def _are_faults_over(self, supervisor: Supervisor) -> bool:
-        if self._plan.strikes is not None:
-            return self._struck >= self._plan.strikes
-        over_ns = MONOTONIC_NS() - self._until_ns
-        if not self._plan.is_full or over_ns < 0:
-            return over_ns >= 0
-        return self._are_all_struck(supervisor) or over_ns > self._plan.seconds * 1e9
-
-    def _are_all_struck(self, supervisor: Supervisor) -> bool:
-        """Whether each fault was ordered at each place where it can strike, and no such order is open."""
-        is_open = any(supervisor.slot(worker).is_ordered for worker in range(self._crew.size))
-        return not is_open and all(count <= 0 for count in self._wanted.values())
-
-    def _strike(self, supervisor: Supervisor, strike: Strike) -> bool:
-        """Strike, or give the order; False if nobody can take it now."""
-        order, able = strike.order, self._able(strike.order.phase)
-        turned = able[strike.worker % len(able) :] + able[: strike.worker % len(able)]
-        alive = [worker for worker in turned if supervisor.is_alive(worker)]
-        free = [worker for worker in alive if strike.is_random or not supervisor.slot(worker).is_ordered]
-        if not free:
-            return False
-        if strike.is_random:
-            self._struck += 1
-            FROM_OUTSIDE[order.fault](supervisor, free[0], order)
-            return True
-        if order.phase is Phase.RECLAIM and not self._is_reclaim_near(supervisor):
-            return False
-        self._struck += 1
-        supervisor.slot(free[0]).give(order)
-        self._wanted[order.fault, order.phase] -= 1
-        if order.phase is Phase.RECOVERY:
-            kill.from_outside(supervisor, free[0], order)
-        return True
-
-    def _is_reclaim_near(self, supervisor: Supervisor) -> bool:
-        orphaned_ns = supervisor.board.head(Head.ORPHANED_NS)
-        return 0 < orphaned_ns < MONOTONIC_NS() + RECLAIM_NEAR_NS
-
-    def _able(self, phase: Phase) -> list[int]:
-        """Return the numbers of the workers that come to this phase."""
-        producers = list(range(self._crew.consumers, self._crew.size))
-        consumers = list(range(self._crew.consumers))
-        if phase is Phase.ENQUEUE:
-            return producers
-        return consumers + producers if phase is Phase.IDLE else consumers
 
     def _heal(self, supervisor: Supervisor, folders: Folders, log: EventLog) -> None:
         """End all faults, and where it can be judged let nobody claim until all leases have ended."""
@@ -332,7 +244,7 @@ class Ring:
                 backlog=max(0, backlog(supervisor.board, self._crew.size - 1)),
                 reclaims=counts[Field.RECLAIMED],
                 crashes=supervisor.crashes,
-                struck=self._struck,
+                struck=0 if self._conductor is None else self._conductor.struck,
             )
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,12 +18,13 @@ import msgspec
 from rich.text import Text
 
 from ssq_stress import coverage
+from ssq_stress.conductor import Crew, Round
 from ssq_stress.effects import PROMISE, Clash
-from ssq_stress.faults import Fault, Phase
+from ssq_stress.faults import Fault
 from ssq_stress.fetching import loader
 from ssq_stress.judging import Judged, judge_round, prepare
 from ssq_stress.nemesis import disk_full, skew
-from ssq_stress.rounds import Crew, Ring, Round, Seen, tail_seconds
+from ssq_stress.rounds import Ring, Seen, tail_seconds
 from ssq_verify import judge
 from ssq_verify.history import Header, Terms
 from ssq_verify.scenario import Settings
@@ -44,6 +46,9 @@ ROUND_SECONDS = 15.0
 FAULT_SECONDS_MIN = 6.0
 """No more rounds than can last so long: in less, one round shows more than several."""
 SHORTEST_SECONDS = 0.5
+FURTHER_ROUNDS_MAX = 3
+FURTHER_SECONDS = 3.0
+"""For what was not struck in the time that was given: a busy machine, or chance."""
 MIXES: tuple[frozenset[Fault], ...] = (
     frozenset(Fault),
     frozenset({Fault.PAUSE}),
@@ -126,7 +131,7 @@ def stress(
 
     Raises `SubjectFailed` if the queue can not be opened, `OSError` if `out` can not be written.
     """
-    not_available = unavailable(plan, out)
+    not_available = unavailable(subject, plan, out)
     faults = plan.faults - set(not_available)
     run = _Run(subject=subject, plan=plan, faults=faults, out=out, tell=tell, width=width)
     begun = time.monotonic()
@@ -136,7 +141,9 @@ def stress(
         results = [pending.result() for pending in run.pending]
     judged = [result for result, _ in results]
     matrix = _summed(each.matrix for each in judged)
-    kills = sum(matrix.get(coverage.cell(Fault.KILL, phase), 0) for phase in Phase)
+    kills = sum(each.kills for each in judged)
+    paced = sum(each.kills for each in judged if each.number in run.kill_seconds)
+    kill_seconds = sum(run.kill_seconds.values())
     report = Report(
         subject=subject.reference,
         seed=plan.seed,
@@ -146,7 +153,7 @@ def stress(
         matrix=matrix,
         applicable=tuple(coverage.cell(*each) for each in coverage.applicable(faults, run.terms)),
         kills=kills,
-        kills_per_second=round(kills / run.kill_seconds, 1) if run.kill_seconds else 0.0,
+        kills_per_second=round(paced / kill_seconds, 1) if kill_seconds else 0.0,
         not_available={fault.value: reason for fault, reason in not_available.items()},
         tally=_summed(each.tally for each in judged),
         rounds=len(judged),
@@ -161,10 +168,12 @@ def stress(
     return report, stories[0] if stories else []
 
 
-def unavailable(plan: Plan, out: Path) -> dict[Fault, str]:
-    """Return which of the faults this machine can't do, with the reason."""
+def unavailable(subject: Subject, plan: Plan, out: Path) -> dict[Fault, str]:
+    """Return which of the faults this machine can't do, or this queue does not bear, with the reason."""
+    promised = subject.promises.max_clock_skew_seconds
+    skew_seconds = plan.settings.max_clock_skew_seconds if promised == "policy" else promised
     reasons = {
-        Fault.SKEW: lambda: skew.unavailable(plan.settings.max_clock_skew_seconds),
+        Fault.SKEW: lambda: skew.unavailable(skew_seconds),
         Fault.DISK_FULL: lambda: disk_full.unavailable(out / "rounds" / "trial"),
     }
     asked = {fault: reasons[fault]() for fault in sorted(plan.faults & set(reasons))}
@@ -187,13 +196,14 @@ class _Run:
     width: int
     pending: list[Future[tuple[Judged, list[Text]]]] = field(default_factory=list)
     terms: Terms = field(default_factory=Terms)
-    kill_seconds: float = 0.0
+    kill_seconds: dict[int, float] = field(default_factory=dict)
+    """How long kills were to strike, of each round in which they kept their pace."""
     started: float = field(default_factory=time.monotonic)
 
     def through_rounds(self, judges: ProcessPoolExecutor) -> None:
         """Run all rounds, and hand each to the judge."""
         load = loader(self.subject)
-        for each in self.rounds():
+        for each in chain(self.rounds(), self.further_rounds()):
             folder = self.out / "rounds" / f"{each.number:04d}"
             ring = Ring(
                 plan=each,
@@ -204,7 +214,8 @@ class _Run:
                 tell=partial(self._tell, each),
             )
             with ring.run() as (folders, self.terms):
-                self.kill_seconds += ring.fault_seconds if Fault.KILL in each.faults else 0.0
+                if Fault.KILL in each.faults and each.cells is None:
+                    self.kill_seconds[each.number] = ring.fault_seconds
                 header = Header(subject=self.subject.reference, terms=self.terms)
                 self.pending.append(
                     judges.submit(judge_round, folders, header, each.number, self.out, self.width)
@@ -223,6 +234,24 @@ class _Run:
                 seed=f"{self.plan.seed}/{number}",
                 strikes=self.plan.strikes,
                 is_full=number == 0,
+            )
+
+    def further_rounds(self) -> Iterator[Round]:
+        """Yield a few short rounds more, that strike where the others did not."""
+        if self.plan.strikes is not None:
+            return
+        for number in range(self.count, self.count + FURTHER_ROUNDS_MAX):
+            matrix = _summed(pending.result()[0].matrix for pending in self.pending)
+            missing = coverage.empty(matrix, self.faults, self.terms, profile=self.plan.profile)
+            if not missing:
+                return
+            yield Round(
+                number=number,
+                faults=self.faults,
+                seconds=FURTHER_SECONDS,
+                seed=f"{self.plan.seed}/{number}",
+                cells=frozenset(missing),
+                is_full=True,
             )
 
     @property
@@ -295,7 +324,8 @@ def coverage_verdict(
     if not faults and not missing:
         missing = ["no fault was asked for"]
     if empty := coverage.empty(matrix, faults, terms, profile=profile):
-        missing.append(f"{_seldom(coverage.NEEDED[profile])}: {', '.join(empty)}")
+        names = ", ".join(coverage.cell(*each) for each in empty)
+        missing.append(f"{_seldom(coverage.NEEDED[profile])}: {names}")
     if missing:
         return Verdict(invariant=COVERAGE, verdict=Finding.VACUOUS, sentence="; ".join(missing))
     struck, cells = sum(matrix.values()), len(coverage.applicable(faults, terms))

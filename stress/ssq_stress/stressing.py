@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ssq_stress.commands import title
 from ssq_stress.console import say, say_json, stress_shown, width
-from ssq_stress.door import duration, faults_chosen, named_subject, room_for, writable
+from ssq_stress.door import duration, faults_chosen, fit_for_stress, named_subject, room_for, writable
 from ssq_stress.faults import Fault, Phase
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import GAP, paragraph, printable
@@ -46,7 +46,7 @@ def stress(
 ) -> int:
     """Stress a subject, and show the verdicts. Raises `BadInput`."""
     seconds, chosen = duration(lasts), faults_chosen(faults)
-    subject = named_subject(reference)
+    subject = fit_for_stress(named_subject(reference))
     out = writable(out)
     if not as_json:
         crew = f"{workers} workers, {producers} producers"

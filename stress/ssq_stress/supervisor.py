@@ -95,9 +95,13 @@ class Supervisor:
         return self.board.slot(worker)
 
     def is_alive(self, worker: int) -> bool:
-        """Whether it can be struck."""
+        """Whether its process runs."""
         child = self._children[worker]
         return not child.is_done and child.process.exitcode is None
+
+    def is_ready(self, worker: int) -> bool:
+        """Whether it is at work, and not dead or only just made."""
+        return self.is_alive(worker) and bool(self.slot(worker).get(Field.IS_READY))
 
     @property
     def are_done(self) -> bool:
@@ -137,6 +141,7 @@ class Supervisor:
 
     def heal(self) -> None:
         """Withdraw all orders, continue all who were stopped."""
+        self.board.set_head(Head.RECLAIMER, 0)
         for child in self._children:
             self.slot(child.assignment.number).withdraw()
         for child in self._children:
@@ -192,7 +197,11 @@ class Supervisor:
         self.crashes += 1
         child.continue_ns = 0
         slot.set(Field.STOPPED_UNTIL_NS, 0)
+        slot.set(Field.IS_LATE, 0)
+        slot.set(Field.IS_READY, 0)
         self.board.orphan(slot)
+        if self.board.head(Head.RECLAIMER) == child.assignment.number + 1:
+            self.board.set_head(Head.RECLAIMER, 0)
         where = slot.told() or f"{BY_ITSELF} {child.process.exitcode}"
         self._log.single(
             child.assignment.name,

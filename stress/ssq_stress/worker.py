@@ -6,6 +6,7 @@ faults that it is to do to itself. It ends when the stage ends, when nobody supe
 
 import time
 from enum import StrEnum
+from itertools import cycle
 from typing import Any
 
 from ssq_stress import host
@@ -19,6 +20,8 @@ from ssq_stress.log import MONOTONIC_NS
 POLL_SECONDS = 0.015
 CLAIM_SECONDS = 0.002
 """About how much later than it was asked for a lease begins."""
+APPROACH_SECONDS = 0.03
+"""Others keep away for so long before, and no longer than it may take the one that waits."""
 WORK_SECONDS = (0.0, 0.0, 0.0, 0.002, 0.02)
 """How long a job takes: none of them as long as a lease, some long enough to be caught at it twice."""
 AWAITED_SECONDS_MAX = 0.25
@@ -44,14 +47,12 @@ class Fate(StrEnum):
 
 STAGE_FATES = {Stage.DRAIN: Fate.ACK, Stage.LULL: Fate.LEAVE}
 FATES = {
-    Fate.ACK: 78.0,
+    Fate.ACK: 76.0,
     Fate.RELEASE: 8.0,
     Fate.EXTEND: 4.0,
     Fate.AGAIN: 3.0,
-    Fate.LATE: 6.0,
-    Fate.LEAVE: 0.8,
 }
-FATES_AGAIN = {Fate.ACK: 65.0, Fate.RELEASE: 25.0, Fate.EXTEND: 4.0, Fate.LATE: 6.0, Fate.LEAVE: 3.0}
+FATES_AGAIN = {Fate.ACK: 65.0, Fate.RELEASE: 25.0, Fate.EXTEND: 4.0}
 """What failed once fails again more often, or no job would ever use up its attempts."""
 
 
@@ -77,6 +78,8 @@ class _Worker:
         self._recent: list[str] = []
         self._made = 0
         self._has_left = False
+        self._late_fates = cycle(self._rng.sample([Fate.ACK, *self._others()], k=1 + len(self._others())))
+        """In turn, so that none is missing in a short run."""
         self._begun_ns = MONOTONIC_NS()
 
     def run(self) -> None:
@@ -88,7 +91,9 @@ class _Worker:
             if stage is Stage.STOP or (stage is Stage.DRAIN and self._is_over(MONOTONIC_NS() - last_ns)):
                 return
             self._striker.arrive(Phase.IDLE)
-            if turn(stage):
+            is_done = turn(stage)
+            self._slot.set(Field.IS_READY, 1)
+            if is_done:
                 last_ns = MONOTONIC_NS()
             else:
                 time.sleep(self._rng.uniform(0.5, 1.5) * POLL_SECONDS)
@@ -104,7 +109,7 @@ class _Worker:
             due = (MONOTONIC_NS() - self._begun_ns) / 1e9 * self._assignment.rate
             if self._made >= due:
                 return False
-        elif backlog(self._board, self._assignment.number) >= BACKLOG:
+        elif backlog(self._board, self._assignment.number) >= BACKLOG and not self._slot.is_ordered:
             return False
         again = self._terms.idempotent_enqueue and self._recent and self._rng.random() < AGAIN_SHARE
         job_id = self._rng.choice(self._recent) if again else self._new_id()
@@ -123,31 +128,50 @@ class _Worker:
         """Claim a job and do with it what the dice say; False if there was none."""
         if stage is Stage.FILL or (stage is Stage.LULL and self._has_left):
             return False
-        self._await_orphan()
+        if self._stands_back():
+            return False
         asked_ns = MONOTONIC_NS()
         _, claim = self._desk.ask("claim", worker_id=self._name)
+        self._end_wait()
         if claim is None:
             return False
+        self._work_on(claim, asked_ns, stage)
+        return True
+
+    def _work_on(self, claim: Any, asked_ns: int, stage: Stage) -> None:
         self._count(claim)
-        self._hold_until(asked_ns)
+        self._hold_until(asked_ns, claim)
         fate = STAGE_FATES.get(stage) or self._fate(claim)
         self._has_left = stage is Stage.LULL
         self._striker.arrive(Phase.BEFORE_EFFECT)
         self._effects.write("begin", job_id=claim.job_id, claim_id=str(claim.claim_id), worker=self._name)
         self._striker.arrive(Phase.HOLDING)
         self._meet(fate, claim)
-        return True
 
-    def _await_orphan(self) -> None:
-        """Be there when a lease ends, if a fault waits for the claim that takes its job."""
-        order, ends_ns = self._slot.order, self._board.head(Head.ORPHANED_NS)
-        if order is not None and order.phase is Phase.RECLAIM and ends_ns:
-            time.sleep(min(max(0, ends_ns - MONOTONIC_NS()) / 1e9, AWAITED_SECONDS_MAX))
+    def _stands_back(self) -> bool:
+        """Wait for a lease to end if a fault waits for the claim that takes its job; leave it to who does."""
+        reclaimer, ends_ns = self._board.head(Head.RECLAIMER), self._board.head(Head.ORPHANED_NS)
+        left_seconds = (ends_ns - MONOTONIC_NS()) / 1e9
+        if reclaimer == 0 or ends_ns == 0:
+            return False
+        if reclaimer == self._assignment.number + 1:
+            time.sleep(min(max(0.0, left_seconds), AWAITED_SECONDS_MAX))
+            return False
+        return -AWAITED_SECONDS_MAX < left_seconds < APPROACH_SECONDS
+
+    def _end_wait(self) -> None:
+        """Let others have what is left behind, once this worker has claimed."""
+        if self._board.head(Head.RECLAIMER) == self._assignment.number + 1:
+            self._board.set_head(Head.RECLAIMER, 0)
 
     def _fate(self, claim: Any) -> Fate:
         """Return what chance says, unless a fault waits for an operation that seldom comes."""
         order = self._slot.order
         weights = FATES if getattr(claim, "attempt", 1) == 1 else FATES_AGAIN
+        weights = weights | {
+            Fate.LATE: self._assignment.late_weight,
+            Fate.LEAVE: self._assignment.leave_weight,
+        }
         fate = self._rng.choices(list(weights), list(weights.values()))[0]
         wanted = fate if order is None else ORDERED.get(order.phase, fate)
         offered = {
@@ -164,8 +188,10 @@ class _Worker:
             self._board.orphan(self._slot)
             return
         if fate is Fate.LATE:
-            time.sleep(self._rng.uniform(0.8, 1.9) * ttl)
-            fate = self._rng.choice([Fate.ACK, *self._others()])
+            self._slot.set(Field.IS_LATE, 1)
+            time.sleep(self._rng.uniform(0.9, 1.9) * ttl)
+            self._slot.set(Field.IS_LATE, 0)
+            fate = next(self._late_fates)
         if fate is Fate.AGAIN:
             self._desk.ask("enqueue", claim.job_id, payload=getattr(claim, "payload", b""))
             time.sleep(self._rng.uniform(0.0, 0.1) * ttl)
@@ -179,7 +205,7 @@ class _Worker:
                 self._end(claim)
                 return
             claim = renewed
-            self._hold_until(asked_ns)
+            self._hold_until(asked_ns, claim)
         self._end(claim)
         came_back, _ = self._desk.ask("release" if fate is Fate.RELEASE else "ack", claim=claim)
         if came_back:
@@ -196,7 +222,8 @@ class _Worker:
         self._effects.write("end", job_id=claim.job_id, claim_id=str(claim.claim_id), worker=self._name)
 
     def _is_last(self, claim: Any) -> bool:
-        return getattr(claim, "attempt", None) == self._terms.max_attempts
+        attempt = getattr(claim, "attempt", None)
+        return attempt is not None and attempt == self._terms.max_attempts
 
     def _count(self, claim: Any) -> None:
         attempt = getattr(claim, "attempt", None)
@@ -205,8 +232,11 @@ class _Worker:
         if is_again and self._board.head(Head.ORPHANED_NS) < MONOTONIC_NS():
             self._board.set_head(Head.ORPHANED_NS, 0)
 
-    def _hold_until(self, asked_ns: int) -> None:
-        """Leave on the board when the lease ends, for whoever finds the job orphaned."""
+    def _hold_until(self, asked_ns: int, claim: Any) -> None:
+        """Leave on the board when the lease ends, if the job is then to be had again."""
+        if self._is_last(claim):
+            self._slot.set(Field.HELD_UNTIL_NS, 0)
+            return
         settings = self._assignment.settings
         lease_seconds = settings.lease_ttl_seconds + settings.max_clock_skew_seconds
         self._slot.set(Field.HELD_UNTIL_NS, asked_ns + round((lease_seconds + CLAIM_SECONDS) * 1e9))

@@ -18,19 +18,22 @@ from ssq_stress.log import EventLog
 from ssq_verify.history import Terms
 
 PER_SECOND = {
-    Fault.KILL: 17.0,
-    Fault.PAUSE: 5.0,
-    Fault.SKEW: 12.0,
-    Fault.IO_ERROR: 14.0,
-    Fault.DISK_FULL: 10.0,
+    Fault.KILL: 15.0,
+    Fault.PAUSE: 4.0,
+    Fault.SKEW: 6.0,
+    Fault.IO_ERROR: 7.0,
+    Fault.DISK_FULL: 5.0,
 }
-"""How often each strikes; kills are to come to ten in a second, whatever the machine is busy with."""
+"""How often each strikes. Kills are to come to ten in a second; more of all would leave nobody at work."""
 
 RANDOM_SHARE = {Fault.KILL: 0.5, Fault.PAUSE: 0.3}
 """How many strikes come from outside, wherever the worker then is; of the other faults none do."""
 
 PAUSES = ((0.05, 0.3), (0.05, 0.3), (0.8, 1.8))
 """For how much of a lease a worker stands still: more often short, or nobody would be left to work."""
+
+ANY_SKEW_SECONDS = 7_200.0
+"""How far clocks are apart where the queue bears any difference: an hour ahead, an hour behind."""
 
 POINTS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 11)
 """Before the how-many-th step of an operation; one that has fewer is struck at its last, or on its return."""
@@ -79,13 +82,17 @@ def phases(fault: Fault, terms: Terms, *, chosen: Iterable[Fault]) -> tuple[Phas
     return tuple(phase for phase in offered if fault not in STORAGE or phase in INSIDE)
 
 
-def timetable(seed: str, faults: Iterable[Fault], terms: Terms, *, workers: int) -> Iterator[Strike]:
-    """Yield strikes without end, in their order; `workers` bounds the numbers that stand for workers."""
-    chosen = tuple(faults)
+def timetable(
+    seed: str, cells: Iterable[tuple[Fault, Phase]], *, terms: Terms, workers: int
+) -> Iterator[Strike]:
+    """Yield strikes in these cells without end, in their order; worker numbers are below `workers`."""
+    places: dict[Fault, list[Phase]] = {}
+    for fault, phase in cells:
+        places.setdefault(fault, []).append(phase)
     return heapq.merge(
         *(
-            _strikes(_chance(seed, fault), fault, phases(fault, terms, chosen=chosen), terms, workers)
-            for fault in sorted(chosen)
+            _strikes(_chance(seed, fault), fault, tuple(places[fault]), terms, workers)
+            for fault in sorted(places)
         ),
         key=lambda strike: strike.at_seconds,
     )
@@ -120,6 +127,8 @@ def _order(rng: Random, fault: Fault, phase: Phase, terms: Terms) -> Order:
     if fault is Fault.PAUSE:
         seconds = rng.uniform(*rng.choice(PAUSES)) * terms.lease_ttl_seconds
     elif fault is Fault.SKEW:
-        half = (terms.max_clock_skew_seconds or 0.0) / 2
+        half = (
+            ANY_SKEW_SECONDS if terms.max_clock_skew_seconds is None else terms.max_clock_skew_seconds
+        ) / 2
         seconds, rate = rng.uniform(-half, half), rng.choice((0.0, 0.0, 0.05, -0.05))
     return Order(fault=fault, phase=phase, point=rng.choice(POINTS), seconds=seconds, rate=rate)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from ssq_stress.board import MICRO, Field, Slot
 from ssq_stress.faults import Order
 from ssq_stress.log import MONOTONIC_NS
-from ssq_stress.nemesis import Victim
+from ssq_stress.nemesis import ANY_SKEW_SECONDS, Victim
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHARE = 0.99
@@ -25,7 +25,7 @@ def unavailable(skew_seconds: float | None) -> str | None:
 
 def limit_ns(skew_seconds: float | None) -> int:
     """Return how far a clock may be from the true time for all to be within the bound; None: an hour."""
-    return round((7_200.0 if skew_seconds is None else skew_seconds) / 2 * SHARE * 1e9)
+    return round((ANY_SKEW_SECONDS if skew_seconds is None else skew_seconds) / 2 * SHARE * 1e9)
 
 
 class WorkerClock:

@@ -48,7 +48,7 @@ FAULT_SECONDS_MIN = 6.0
 SHORTEST_SECONDS = 0.5
 FURTHER_ROUNDS_MAX = 3
 FURTHER_SECONDS = 3.0
-"""For what was not struck in the time that was given: a busy machine, or chance."""
+"""For what did not come about in the time that was given; never more than as long again."""
 MIXES: tuple[frozenset[Fault], ...] = (
     frozenset(Fault),
     frozenset({Fault.PAUSE}),
@@ -237,22 +237,28 @@ class _Run:
             )
 
     def further_rounds(self) -> Iterator[Round]:
-        """Yield a few short rounds more, that strike where the others did not."""
+        """Yield a few short rounds more, that do what the others did not."""
         if self.plan.strikes is not None:
             return
         for number in range(self.count, self.count + FURTHER_ROUNDS_MAX):
-            matrix = _summed(pending.result()[0].matrix for pending in self.pending)
-            missing = coverage.empty(matrix, self.faults, self.terms, profile=self.plan.profile)
-            if not missing:
+            judged = [pending.result()[0] for pending in self.pending]
+            missing = self._never_struck(judged)
+            lasted = time.monotonic() - self.started
+            if lasted > 2 * self.plan.seconds or not (missing or _unseen(judged)):
                 return
             yield Round(
                 number=number,
-                faults=self.faults,
+                # What a run never came to takes time without deaths.
+                faults=self.faults if missing else self.faults & {Fault.PAUSE},
                 seconds=FURTHER_SECONDS,
                 seed=f"{self.plan.seed}/{number}",
-                cells=frozenset(missing),
-                is_full=True,
+                cells=frozenset(missing) if missing else None,
+                is_full=bool(missing),
             )
+
+    def _never_struck(self, judged: list[Judged]) -> list[coverage.Cell]:
+        matrix = _summed(each.matrix for each in judged)
+        return coverage.empty(matrix, self.faults, self.terms, profile=self.plan.profile)
 
     @property
     def count(self) -> int:
@@ -282,6 +288,12 @@ def _verdicts(judged: list[Judged], run: _Run, not_available: dict[Fault, str]) 
         verdicts.append(_needing_power(judge.verdict(together(parts), ways=(WAY,))))
     gate = coverage_verdict(judged, run.faults, run.terms, not_available, profile=run.plan.profile)
     return [*verdicts, _side_effects(judged), gate]
+
+
+def _unseen(judged: list[Judged]) -> bool:
+    """Whether there is something that a run should come to, and none of the rounds did."""
+    parts = [found for each in judged for found in each.evidence if found.invariant == judge.NOT_VACUOUS]
+    return not all(together(parts).seen.values())
 
 
 def _needing_power(verdict: Verdict) -> Verdict:

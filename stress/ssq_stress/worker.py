@@ -189,7 +189,7 @@ class _Worker:
             return
         if fate is Fate.LATE:
             self._slot.set(Field.IS_LATE, 1)
-            time.sleep(self._rng.uniform(0.9, 1.9) * ttl)
+            time.sleep(self._rng.uniform(0.9, 2.3) * ttl)
             self._slot.set(Field.IS_LATE, 0)
             fate = next(self._late_fates)
         if fate is Fate.AGAIN:

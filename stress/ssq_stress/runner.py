@@ -244,7 +244,8 @@ class _Run:
             judged = [pending.result()[0] for pending in self.pending]
             missing = self._never_struck(judged)
             lasted = time.monotonic() - self.started
-            if lasted > 2 * self.plan.seconds or not (missing or _unseen(judged)):
+            is_late = lasted > 2 * self.plan.seconds
+            if is_late or _broken(judged) or not (missing or _unseen(judged)):
                 return
             yield Round(
                 number=number,
@@ -269,14 +270,12 @@ class _Run:
 
     def _tell(self, each: Round, seen: Seen) -> None:
         done = [pending.result()[0] for pending in self.pending if pending.done()]
-        broken = {found.invariant for one in done for found in one.evidence if found.violation is not None}
-        broken |= {PROMISE for one in done if one.clashes}
         self.tell(
             Progress(
                 round=each.number + 1,
                 rounds=self.count,
                 seen=seen,
-                violations=tuple(sorted(broken)),
+                violations=tuple(sorted(_broken(done))),
             )
         )
 
@@ -288,6 +287,12 @@ def _verdicts(judged: list[Judged], run: _Run, not_available: dict[Fault, str]) 
         verdicts.append(_needing_power(judge.verdict(together(parts), ways=(WAY,))))
     gate = coverage_verdict(judged, run.faults, run.terms, not_available, profile=run.plan.profile)
     return [*verdicts, _side_effects(judged), gate]
+
+
+def _broken(judged: Iterable[Judged]) -> set[str]:
+    """Return what was violated in these rounds."""
+    found = {each.invariant for one in judged for each in one.evidence if each.violation is not None}
+    return found | {PROMISE for one in judged if one.clashes}
 
 
 def _unseen(judged: list[Judged]) -> bool:

@@ -13,6 +13,8 @@ from ssq_verify.history import Terms
 
 WAITING_MAX = 200
 """Strikes that nobody can take yet; a slow machine is not to meet all of them at its end."""
+OPERATIONS_MAX = 100_000
+"""A round has no more, so that the last one is judged in a few seconds; another follows, if there is time."""
 RECLAIM_NEAR_NS = 200_000_000
 """How soon a lease must end for a fault to wait for it."""
 CLAIM_ORDERS = 4
@@ -83,10 +85,15 @@ class Conductor:
         """Whether the round has been struck for long enough."""
         if self._plan.strikes is not None:
             return self.struck >= self._plan.strikes
+        if self._operations() > OPERATIONS_MAX:
+            return True
         lasted = (MONOTONIC_NS() - self._begun_ns) / 1e9
         if not self._plan.is_full or lasted < self._plan.seconds:
             return lasted >= self._plan.seconds
         return self._are_all_struck or lasted > 2 * self._plan.seconds
+
+    def _operations(self) -> int:
+        return sum(self._supervisor.slot(worker).get(Field.OPERATIONS) for worker in range(self._crew.size))
 
     @property
     def _are_all_struck(self) -> bool:

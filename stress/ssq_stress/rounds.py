@@ -32,7 +32,7 @@ TOLD_EVERY_NS = 200_000_000
 FILL_SECONDS_MAX = 10.0
 DRAIN_SECONDS_MAX = 90.0
 ATTEMPTS_WITHOUT_END = 1_000_000
-LATE_WEIGHT, LATE_WEIGHT_IN_PEACE = 6.0, 30.0
+LATE_WEIGHT, LATE_WEIGHT_IN_PEACE = 1.5, 30.0
 """Where workers are killed, few live as long as a lease; so elsewhere more must, or nobody would be late."""
 LEAVE_WEIGHT = 12.0
 """In a round that strikes only here and there, more jobs must be left for others to take over."""

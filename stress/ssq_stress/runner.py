@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -46,6 +46,8 @@ ROUND_SECONDS = 15.0
 FAULT_SECONDS_MIN = 6.0
 """No more rounds than can last so long: in less, one round shows more than several."""
 SHORTEST_SECONDS = 0.5
+TAKES_TIME = frozenset({"reclaims after expiry", "dead letters"})
+"""What a longer run comes to, besides late acks, releases and extends."""
 FURTHER_ROUNDS_MAX = 3
 FURTHER_SECONDS = 3.0
 """For what did not come about in the time that was given; never more than as long again."""
@@ -180,10 +182,9 @@ def unavailable(subject: Subject, plan: Plan, out: Path) -> dict[Fault, str]:
     return {fault: reason for fault, reason in asked.items() if reason is not None}
 
 
-def mixes(faults: frozenset[Fault], rounds: int) -> list[frozenset[Fault]]:
-    """Return the faults of each round: subsets of those that were chosen, in turn."""
-    kinds = list(dict.fromkeys(mix & faults for mix in MIXES if mix & faults)) or [faults]
-    return [kinds[number % len(kinds)] for number in range(rounds)]
+def kinds_of(faults: frozenset[Fault]) -> list[frozenset[Fault]]:
+    """Return what the rounds have in turn: all the faults that were chosen, then fewer."""
+    return list(dict.fromkeys(mix & faults for mix in MIXES if mix & faults)) or [faults]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -224,13 +225,17 @@ class _Run:
     def rounds(self) -> Iterator[Round]:
         """Yield the rounds that fit into the time, each when the one before is over."""
         tail, until = tail_seconds(self.plan.settings), self.started + self.plan.seconds
-        count = self.count
-        for number, mix in enumerate(mixes(self.faults, count)):
+        kinds = kinds_of(self.faults)
+        for number in count():
+            # A round that had done its operations before its time leaves some for more.
             left = until - time.monotonic()
+            if number >= self.count and left < tail + FAULT_SECONDS_MIN:
+                return
+            share = left / max(1, self.count - number)
             yield Round(
                 number=number,
-                faults=mix,
-                seconds=max(SHORTEST_SECONDS, left / (count - number) - tail),
+                faults=kinds[number % len(kinds)],
+                seconds=max(SHORTEST_SECONDS, min(share, 2 * ROUND_SECONDS) - tail),
                 seed=f"{self.plan.seed}/{number}",
                 strikes=self.plan.strikes,
                 is_full=number == 0,
@@ -240,7 +245,8 @@ class _Run:
         """Yield a few short rounds more, that do what the others did not."""
         if self.plan.strikes is not None:
             return
-        for number in range(self.count, self.count + FURTHER_ROUNDS_MAX):
+        begun = len(self.pending)
+        for number in range(begun, begun + FURTHER_ROUNDS_MAX):
             judged = [pending.result()[0] for pending in self.pending]
             missing = self._never_struck(judged)
             lasted = time.monotonic() - self.started
@@ -264,7 +270,7 @@ class _Run:
     @property
     def count(self) -> int:
         """How many rounds there are: of each kind one, if that is possible."""
-        kinds = len({mix & self.faults for mix in MIXES if mix & self.faults})
+        kinds = len(kinds_of(self.faults))
         possible = int(self.plan.seconds / (tail_seconds(self.plan.settings) + FAULT_SECONDS_MIN))
         return max(1, min(kinds, possible), int(self.plan.seconds / ROUND_SECONDS))
 
@@ -273,7 +279,7 @@ class _Run:
         self.tell(
             Progress(
                 round=each.number + 1,
-                rounds=self.count,
+                rounds=max(self.count, each.number + 1),
                 seen=seen,
                 violations=tuple(sorted(_broken(done))),
             )
@@ -296,9 +302,10 @@ def _broken(judged: Iterable[Judged]) -> set[str]:
 
 
 def _unseen(judged: list[Judged]) -> bool:
-    """Whether there is something that a run should come to, and none of the rounds did."""
+    """Whether there is something that time alone brings about, and none of the rounds came to it."""
     parts = [found for each in judged for found in each.evidence if found.invariant == judge.NOT_VACUOUS]
-    return not all(together(parts).seen.values())
+    seen = together(parts).seen
+    return not all(count for what, count in seen.items() if "superseded" in what or what in TAKES_TIME)
 
 
 def _needing_power(verdict: Verdict) -> Verdict:

@@ -108,6 +108,7 @@ def test_requirements_oblige(spec):
         "redis-backend",
         "servers",
         "sqlite-backend",
+        "stress",
         "verdicts",
     ],
 )

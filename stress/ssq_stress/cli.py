@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from ssq_stress import commands, explanation
+from ssq_stress import commands, explanation, stressing
 from ssq_stress.console import BadInput, ReaderGone, complain, forgiving_streams, keep_traceback, say
 from ssq_verify.subject import SubjectFailed
 from ssq_verify.verdict import EXIT_HARNESS, EXIT_OK, EXIT_USAGE
@@ -39,6 +39,13 @@ class Profile(StrEnum):
     """How long to look."""
 
     QUICK = "quick"
+    CI = "ci"
+    NIGHTLY = "nightly"
+
+
+class StressProfile(StrEnum):
+    """How much must have been struck."""
+
     CI = "ci"
     NIGHTLY = "nightly"
 
@@ -106,6 +113,44 @@ def verify(
         lasts=seconds,
         invariants=invariants,
         out=out,
+        as_json=json,
+    )
+
+
+@app.command()
+def stress(
+    subject: Annotated[
+        str, typer.Argument(help="A name from `ssq subjects`, FILE.py:FACTORY or MODULE:FACTORY.")
+    ],
+    seconds: Annotated[str, typer.Option("--for", metavar="8h", help="For about how long.")] = "60s",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that claim.")] = 8,
+    producers: Annotated[int, typer.Option(min=1, max=64, help="Processes that enqueue.")] = 2,
+    faults: Annotated[
+        str, typer.Option(metavar="A,B", help="Of kill, pause, skew, io-error, disk-full; or all, or none.")
+    ] = "all",
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Jobs a second. [default: as many as are taken]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other timetables.")] = 0,
+    profile: Annotated[
+        StressProfile, typer.Option(help="How often each fault must strike each phase: once, 30 times.")
+    ] = StressProfile.CI,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write. [default: .ssq/runs/TIME-SUBJECT]")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Let real processes work on a queue, kill, freeze and mislead them, and judge what they did."""
+    return stressing.stress(
+        subject,
+        lasts=seconds,
+        workers=workers,
+        producers=producers,
+        faults=faults,
+        rate=rate,
+        seed=seed,
+        profile=profile.value,
+        out=out or commands.new_folder(subject),
         as_json=json,
     )
 

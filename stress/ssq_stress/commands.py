@@ -52,7 +52,7 @@ def verify(
     only = chosen(invariants)
     queue = named_subject(reference)
     seed = resumed(queue.reference, profile) if seed is None else seed
-    out = writable(out or _new_folder(queue.reference))
+    out = writable(out or new_folder(queue.reference))
     if not as_json:
         say([title("verify", queue.reference, f"profile {profile}", f"seed {seed}")])
     from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
@@ -80,7 +80,7 @@ def verify(
 def verify_skew(reference: str, *, seed: int | None, out: Path | None, as_json: bool) -> int:
     """Measure how wrong clocks may be, and how long a holder may stand still. Raises `BadInput`."""
     queue, seed = named_subject(reference), SEED if seed is None else seed
-    out = writable(out or _new_folder(queue.reference))
+    out = writable(out or new_folder(queue.reference))
     if not as_json:
         say([title("verify", queue.reference, "sweep skew", f"seed {seed}"), Text()])
     from ssq_verify.machine import SETTINGS  # noqa: PLC0415 - see the module's docstring
@@ -190,7 +190,8 @@ def subjects(*, as_json: bool) -> int:
     return EXIT_OK
 
 
-def _new_folder(reference: str) -> Path:
+def new_folder(reference: str) -> Path:
+    """Return where a run's results go if nobody says otherwise."""
     return RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{safe_name(reference)}"
 
 

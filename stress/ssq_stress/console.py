@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
@@ -19,6 +20,7 @@ from rich.text import Text
 from ssq_verify.report.layout import WIDTH, printable
 
 if TYPE_CHECKING:
+    from ssq_stress.runner import Progress as StressProgress
     from ssq_verify.verify import Progress
 
 TRACEBACKS = Path(".ssq/tracebacks")
@@ -107,6 +109,34 @@ def keep_traceback(error: BaseException) -> str:
             continue
         return str(folder / name)
     return "nowhere: no folder could be written"
+
+
+@contextmanager
+def stress_shown() -> Iterator[Callable[["StressProgress"], None]]:
+    """Give a callback that shows how a stress run stands: on a terminal only, and gone when it is over."""
+    console = errors()
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with Live(console=console, transient=True, refresh_per_second=4) as live:
+        yield lambda seen: live.update(_standing(seen))
+
+
+def _standing(progress: "StressProgress") -> Text:
+    seen = progress.seen
+    left = f", {seen.seconds_left:.0f} s left" if seen.seconds_left else ""
+    found = ", ".join(progress.violations) or "none"
+    return Text("\n").join(
+        [
+            Text(f"round {progress.round} of {progress.rounds}: {seen.stage}{left}"),
+            Text(
+                f"{seen.operations:,} operations, {seen.operations_per_second:,.0f}/s · "
+                f"backlog {seen.backlog:,} · attempts after the first {seen.reclaims:,}"
+            ),
+            Text(f"faults struck {seen.struck:,} · processes replaced {seen.crashes:,}"),
+            Text(f"violations so far: {found}", style="bold red" if progress.violations else "dim"),
+        ]
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ssq_stress.console import BadInput
+from ssq_stress.faults import Fault
 from ssq_verify import history as history_module
 from ssq_verify import subject as subject_module
 from ssq_verify.history import History, InvalidHistory
@@ -27,6 +28,15 @@ def named_subject(reference: str) -> Subject:
         return subject_module.load(reference)
     except UnknownSubject as error:
         raise BadInput(str(error)) from error
+
+
+def fit_for_stress(subject: Subject) -> Subject:
+    """Return the subject, if many processes that are killed can have it open. Raises `BadInput`."""
+    if subject.promises.processes == "one":
+        raise BadInput(f"{subject.reference} promises itself to one process at a time; use ssq verify")
+    if subject.promises.durability == "none":
+        raise BadInput(f"{subject.reference} does not survive the death of a process; use ssq verify")
+    return subject
 
 
 def named_history(path: Path) -> History:
@@ -59,6 +69,20 @@ def duration(text: str) -> float:
     if match is None:
         raise BadInput(f"--for {text}: not a duration; write 90s, 30m or 8h")
     return float(match[1]) * {"s": 1.0, "m": 60.0, "h": 3_600.0}[match[2]]
+
+
+def faults_chosen(text: str) -> frozenset[Fault]:
+    """Return the faults in a comma-separated list; `all` means all, `none` none. Raises `BadInput`."""
+    if text in {"all", "none"}:
+        return frozenset(Fault) if text == "all" else frozenset()
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for unknown in sorted(set(names) - set(Fault)):
+        raise BadInput(
+            f"--faults: {unknown}: no such fault; name some of {', '.join(Fault)}, or all, or none"
+        )
+    if not names:
+        raise BadInput("--faults is empty; name one or more, as in --faults kill,pause, or all, or none")
+    return frozenset(Fault(name) for name in names)
 
 
 def invariant_ids() -> tuple[str, ...]:

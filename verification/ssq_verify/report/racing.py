@@ -16,6 +16,8 @@ _SAME_FOLDER = re.compile(r"([^\s/]+/)(\S+) -> \1")
 POINT_LENGTH_MAX = 60
 STRIKES = frozenset({"crash", "power-loss", "io-error", "pause"})
 ENDS = frozenset({"crash", "power-loss"})
+SPECIAL = {"return": "before its answer", "call": "as it begins", "exit": "by itself"}
+"""Where a worker is that is before no call: last, it ended with nobody's help."""
 """Faults after which an operation has no answer."""
 ALL_SURVIVES = "all that was written survives"
 STOPS, WAITS, REVERSED = "stops", "lets time pass", "listed in another order"
@@ -48,8 +50,8 @@ class Stop(NamedTuple):
 def place(at: str) -> str:
     """Return what a worker was about to do, for people: `before rename queued/j1.json → claimed/j1.tmp`."""
     call, _, detail = at.partition(" ")
-    if call in {"return", "call"}:
-        return {"return": "before its answer", "call": "as it begins"}[call]
+    if call in SPECIAL:
+        return SPECIAL[call]
     plain = _RANDOM.sub(lambda found: f"{found[0][:3]}…", _FOLDERS.sub("", detail))
     plain = _SAME_FOLDER.sub(r"\1\2 → ", plain).replace("->", "→")
     return shortened(f"before {call.removeprefix('os.')} {plain}".rstrip(), length=POINT_LENGTH_MAX)

@@ -1,0 +1,117 @@
+"""What does a worker have before it? A handle on the queue that records and can be struck; and the board."""
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from ssq_core.queue import utc_now
+from ssq_stress import host
+from ssq_stress.assignment import Assignment, Folders
+from ssq_stress.board import Board, Field, Head
+from ssq_stress.faults import Fault, Order, Phase
+from ssq_stress.log import MONOTONIC_NS, EventLog
+from ssq_stress.nemesis import Victim, disk_full, io_error, kill, pause, skew
+from ssq_stress.points import Striker, Watched
+from ssq_verify.history import EventType, Terms
+from ssq_verify.recording import RecordingQueue
+from ssq_verify.subject import Policy, Subject, SubjectFailed, takes_payload, terms
+
+BY_FAULT: dict[Fault, Callable[[Victim, Order, str], None]] = {
+    Fault.KILL: kill.from_inside,
+    Fault.PAUSE: pause.from_inside,
+    Fault.SKEW: skew.from_inside,
+    Fault.IO_ERROR: io_error.from_inside,
+    Fault.DISK_FULL: disk_full.from_inside,
+}
+
+
+RETRY_SECONDS = 0.004
+OPENING_SECONDS_MAX = 15.0
+"""A worker that can not open the queue, while others are being struck, tries again for so long."""
+UNSUPERVISED_NS = 30_000_000_000
+
+
+def opened(subject: Subject, folders: Folders, policy: Policy, *, name: str) -> Any:
+    """Open the queue for one worker. Raises `SubjectFailed`."""
+    try:
+        return subject.factory(folders.queue, policy)
+    except Exception as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SubjectFailed(
+            f"{subject.reference}: opening it for {name} raised {told}; "
+            "a factory takes (workdir: Path, policy: Policy) and returns a queue"
+        ) from error
+
+
+class Desk:
+    """What every kind of worker has: the board, its clock, its log, its handle on the queue."""
+
+    def __init__(self, assignment: Assignment, *, is_struck: bool = True) -> None:
+        self.board = Board(assignment.folders.board)
+        self.slot = self.board.slot(assignment.number)
+        self.clock = skew.WorkerClock(self.slot, base_ns=assignment.base_ns)
+        self.log = EventLog(assignment.path)
+        self.rng = Random(f"{assignment.seed}/{assignment.name}/{assignment.generation}")  # noqa: S311 - a workload, no secret
+        self._assignment = assignment
+        self._subject = assignment.load()
+        self.terms: Terms
+        self.striker = Striker(self.board, self.slot, recovers=assignment.generation > 0)
+        if self._subject.clock == "system":
+            host.keep_time(self.clock)
+        if is_struck:
+            self._expose()
+        self.queue = self._opened()
+
+    def ask(self, f: str, *args: Any, **kwargs: Any) -> tuple[bool, Any]:
+        """Do one operation; return whether it came back, and its answer. What it raised is in the history."""
+        self.slot.add(Field.OPERATIONS)
+        try:
+            return True, getattr(self.queue, f)(*args, **kwargs)
+        except SubjectFailed:
+            raise
+        except Exception:  # noqa: BLE001 - anybody's code
+            return False, None
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether somebody would notice if this process were left."""
+        return MONOTONIC_NS() - self.board.head(Head.ALIVE_NS) < UNSUPERVISED_NS
+
+    def _expose(self) -> None:
+        victim = Victim(
+            name=self._assignment.name,
+            slot=self.slot,
+            log=self.log,
+            clock_limit_ns=self._assignment.clock_limit_ns,
+            disk=self._assignment.folders.disk,
+            failing=self.striker.fail,
+        )
+        self.striker.act = lambda order, where: BY_FAULT[order.fault](victim, order, where)
+        self.striker.install()
+
+    def _opened(self) -> RecordingQueue:
+        settings, name = self._assignment.settings, self._assignment.name
+        policy = Policy(
+            lease_ttl_seconds=settings.lease_ttl_seconds,
+            retry=settings.retry,
+            max_clock_skew_seconds=settings.max_clock_skew_seconds,
+            clock=self.clock if self._subject.clock == "policy" else utc_now,
+        )
+        queue = self._opened_in_time(policy)
+        self.terms = terms(self._subject.promises, policy, queue)
+        watched = RecordingQueue(Watched(queue, self.striker), self.log, name, clock=self.clock)
+        assert watched.takes_payload == takes_payload(queue)
+        self.log.record(name, EventType.INFO, "open", clock=self.clock)
+        return watched
+
+    def _opened_in_time(self, policy: Policy) -> Any:
+        until_ns = MONOTONIC_NS() + round(OPENING_SECONDS_MAX * 1e9)
+        while True:
+            try:
+                with self.striker.inside(Phase.RECOVERY, "opening"):
+                    return opened(self._subject, self._assignment.folders, policy, name=self._assignment.name)
+            except (SubjectFailed, OSError):
+                if MONOTONIC_NS() > until_ns:
+                    raise
+                time.sleep(RETRY_SECONDS)

@@ -1,0 +1,76 @@
+"""What can be done to a worker, and where in its work? The words that the nemesis uses."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+OPERATION_PHASES = ("enqueue", "claim", "ack", "release", "extend")
+
+
+class Fault(StrEnum):
+    """What strikes."""
+
+    KILL = "kill"
+    PAUSE = "pause"
+    SKEW = "skew"
+    IO_ERROR = "io-error"
+    DISK_FULL = "disk-full"
+
+
+class Phase(StrEnum):
+    """What a worker is in the middle of."""
+
+    IDLE = "idle"
+    ENQUEUE = "enqueue"
+    CLAIM = "claim"
+    BEFORE_EFFECT = "before effect"
+    """It holds a job and has not begun on it."""
+    HOLDING = "effect to ack"
+    """It has begun on its job, and not given it back."""
+    ACK = "ack"
+    RELEASE = "release"
+    EXTEND = "extend"
+    RECLAIM = "reclaim"
+    """Inside a claim, while a job whose lease has ended waits to be taken."""
+    RECOVERY = "recovery"
+    """A replacement of a killed worker opens the queue, or is inside its first operation."""
+
+
+INSIDE = frozenset({
+    Phase.ENQUEUE,
+    Phase.CLAIM,
+    Phase.ACK,
+    Phase.RELEASE,
+    Phase.EXTEND,
+    Phase.RECLAIM,
+    Phase.RECOVERY,
+})  # fmt: skip
+"""The phases in which the queue's own code runs: the only ones that its storage can fail."""
+
+STORAGE = frozenset({Fault.IO_ERROR, Fault.DISK_FULL})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A fault that a worker is to do to itself when it comes to the place."""
+
+    fault: Fault
+    phase: Phase
+    point: int = 1
+    """Before the how-many-th step (a write, sync, rename, statement, …) since the operation began."""
+    seconds: float = 0.0
+    """pause: how long. skew: to which offset from the true time."""
+    rate: float = 0.0
+    """skew: how many seconds the clock then gains in one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strike:
+    """One line of the timetable."""
+
+    at_seconds: float
+    """Since the faults began."""
+    worker: int
+    """Which one, counted from 0 among all that may be struck so."""
+    order: Order
+    is_random: bool = False
+    """From outside, wherever the worker then is."""

@@ -1,0 +1,68 @@
+"""What do our processes ask of the host? To die with their parent, to have time and mounts of their own."""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from functools import cache
+from typing import Protocol
+
+import multiprocess.forkserver
+
+PR_SET_PDEATHSIG = 1
+CLONE_NEWNS = 0x0002_0000
+MS_REC, MS_PRIVATE = 0x4000, 0x4_0000
+
+
+class NanosecondClock(Protocol):
+    """A clock that counts in nanoseconds since 1970."""
+
+    def now_ns(self) -> int:
+        """Return the present instant."""
+        ...
+
+
+def settle() -> None:
+    """Be the head of a process group, deaf to the terminal, and end when the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    os.setpgid(0, 0)
+    _let_go_of_fork_server()
+    # Nothing that a subject prints or logs may get between the results.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            os.dup2(nowhere, stream.fileno())
+    logging.disable()
+
+
+def _let_go_of_fork_server() -> None:
+    """Close what would keep the fork server up: a process that it made may ask it for more."""
+    server = multiprocess.forkserver._forkserver  # noqa: SLF001 - it has no other door
+    if server._forkserver_alive_fd is not None:  # noqa: SLF001 - as above
+        os.close(server._forkserver_alive_fd)  # noqa: SLF001 - as above
+        server._forkserver_alive_fd = None  # noqa: SLF001 - as above
+
+
+@cache
+def keep_mounts() -> None:
+    """Let what this process mounts be seen by it and its children alone, and vanish with the last of them.
+
+    Raises `OSError` where that is not allowed.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    if libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    # One that was there before would go on seeing what was mounted then; the next worker starts another.
+    multiprocess.forkserver._forkserver._stop()  # noqa: SLF001 - it has no other door
+
+
+def keep_time(clock: NanosecondClock) -> None:
+    """Let all code of this process that asks the system for the date be told by this clock."""
+    import time_machine  # noqa: PLC0415 - only for queues that read the system's clock
+
+    # A traveller reads its destination by this method, from time-machine 2.19 to 3.6 at least.
+    time_machine.travel(0, tick=False).start().time_ns = clock.now_ns  # type: ignore[method-assign]

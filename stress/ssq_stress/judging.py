@@ -1,0 +1,220 @@
+"""What did one round show? The files of its processes become a history, judged while the next round runs.
+
+The judge is a process of its own, so that the verdict on a long run comes soon after its end: only the last
+round is left to judge then. The history grows by a round at a time, each a run of its own number.
+"""
+
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
+from pathlib import Path
+
+import msgspec
+from rich.text import Text
+
+from ssq_stress import coverage, effects
+from ssq_stress.assignment import Folders
+from ssq_stress.effects import Clash, Findings
+from ssq_stress.faults import Fault, Phase
+from ssq_stress.log import events
+from ssq_verify import judge
+from ssq_verify.history import Event, EventType, Header, History, Operation
+from ssq_verify.report.story import story
+from ssq_verify.verdict import Evidence, Violation
+
+SUPERVISOR = "~supervisor"
+"""Its file sorts behind the workers': at one instant, a death comes after all that the dead one did."""
+NICE = 5
+CLASHES_MAX = 20
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """What one round showed."""
+
+    number: int
+    evidence: tuple[Evidence, ...]
+    matrix: dict[str, int]
+    executions: int
+    outlived: int
+    clashes: tuple[Clash, ...]
+    clash_count: int
+    tally: dict[str, int]
+    """Operations, claims, and so on, by name."""
+
+    @property
+    def kills(self) -> int:
+        """How many workers were killed while faults struck."""
+        return sum(self.matrix.get(coverage.cell(Fault.KILL, phase), 0) for phase in Phase)
+
+
+def prepare() -> None:
+    """Be the judge's process: out of the workers' way, and deaf to the terminal."""
+    os.nice(NICE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def judge_round(
+    folders: Folders, header: Header, number: int, out: Path, width: int
+) -> tuple[Judged, list[Text]]:
+    """Judge one round, add it to the history in `out`, and let go of its files.
+
+    The story of the shortest violation comes with it, if there is one. Files of a round whose side effects
+    clash are kept.
+    """
+    history = merged(folders.events, header)
+    jobs = list(effects.read(folders.effects))
+    findings = effects.compared(history, jobs)
+    found = judge.evidence(history)
+    told = _story(history, found, width)
+    base = append(history, out / "history.jsonl", number)
+    judged = Judged(
+        number=number,
+        evidence=tuple(_placed(each, number, base) for each in found),
+        matrix=dict(coverage.matrix(history, (effect for job in jobs for effect in job))),
+        executions=findings.executions,
+        outlived=findings.outlived,
+        clashes=_kept(findings, number, base),
+        clash_count=len(findings.clashes),
+        tally=dict(tally(history)),
+    )
+    _let_go(folders, keep_effects=bool(findings.clashes))
+    return judged, told
+
+
+def merged(folder: Path, header: Header) -> History:
+    """Return one history of all that the processes of a round wrote down, in the order of the one clock."""
+    everything: list[Event] = []
+    for path in sorted(folder.glob("*.jsonl")):
+        everything += events(path)
+    everything.sort(key=attrgetter("time_ns"))
+    for index, event in enumerate(everything):
+        # Nobody else has these events yet; to copy millions of them would take longer than to judge them.
+        msgspec.structs.force_setattr(event, "index", index)
+    return History(header=header, events=tuple(everything))
+
+
+def append(history: History, path: Path, number: int) -> int:
+    """Add a round to the history file as the run of that number; return where its first event stands."""
+    base = _length(path)
+    encode = msgspec.json.Encoder().encode
+    with path.open("ab") as lines:
+        if base == 0:
+            lines.write(encode(history.header) + b"\n")
+        for event in history.events:
+            lines.write(encode(_moved(event, number, base)) + b"\n")
+    return base
+
+
+def tally(history: History) -> Counter[str]:
+    """Return how much was done, by name."""
+    counts = Counter[str]()
+    for operation in history.operations:
+        counts["operations"] += 1
+        counts[f"{operation.f} {operation.outcome.value}"] += 1
+        if operation.f == "claim" and operation.job_id is not None:
+            counts["claims"] += 1
+            counts["attempts after the first"] += (operation.attempt or 1) > 1
+    counts.update(event.f for event in history.events if event.f in WORTH_COUNTING)
+    return counts
+
+
+WORTH_COUNTING = frozenset({"crash", "pause", "clock", "io-error", "dead", "drained", "drain-cut"})
+
+
+def _story(history: History, found: Iterable[Evidence], width: int) -> list[Text]:
+    violations = [each.violation for each in found if each.violation is not None]
+    if not violations:
+        return []
+    shortest = min(violations, key=lambda violation: len(violation.witness))
+    return story(*excerpt(history, shortest), width=width)
+
+
+def excerpt(history: History, violation: Violation) -> tuple[History, Violation]:
+    """Return the little of a history that a violation is about, and the violation in it.
+
+    That is what was done to its job, what its witness shows, and what struck whoever was about it.
+    """
+    witness = {event.index for event in violation.witness}
+    about = [
+        each
+        for each in history.operations
+        if {each.inv_index, each.ret_index} & witness
+        or (violation.job_id is not None and each.job_id == violation.job_id)
+    ]
+    kept = witness | {each.inv_index for each in about}
+    kept |= {each.ret_index for each in about if each.ret_index is not None}
+    kept |= _strikes_on(history, about)
+    places = {index: place for place, index in enumerate(sorted(kept))}
+
+    def moved(index: int) -> Event:
+        return msgspec.structs.replace(history.events[index], index=places[index])
+
+    shown = History(header=history.header, events=tuple(moved(index) for index in sorted(kept)))
+    there = tuple(moved(event.index) for event in violation.witness)
+    return shown, msgspec.structs.replace(violation, witness=there)
+
+
+def _strikes_on(history: History, about: Iterable[Operation]) -> set[int]:
+    """Return the places of the faults that struck a worker inside one of these operations, or soon after."""
+    struck: set[int] = set()
+    for operation in about:
+        if operation.outcome is EventType.INFO or operation.f == "claim":
+            later = history.events[operation.inv_index + 1 :]
+            its = (event for event in later if event.worker == operation.worker)
+            after = next((event for event in its if event.index != operation.ret_index), None)
+            if after is not None and after.f in {"crash", "io-error", "pause"}:
+                struck.add(after.index)
+    return struck
+
+
+def _placed(found: Evidence, number: int, base: int) -> Evidence:
+    """Return evidence whose events are those of the whole history."""
+    if found.violation is None:
+        return found
+    witness = tuple(_moved(event, number, base) for event in found.violation.witness)
+    moved: Violation = msgspec.structs.replace(found.violation, run=number, witness=witness)
+    return msgspec.structs.replace(found, violation=moved)
+
+
+def _kept(findings: Findings, number: int, base: int) -> tuple[Clash, ...]:
+    return tuple(
+        msgspec.structs.replace(clash, witness=tuple(_moved(event, number, base) for event in clash.witness))
+        for clash in findings.clashes[:CLASHES_MAX]
+    )
+
+
+def _moved(event: Event, number: int, base: int) -> Event:
+    return msgspec.structs.replace(event, run=number, index=event.index + base)
+
+
+def _length(path: Path) -> int:
+    """Return how many events a history file has."""
+    if not path.exists():
+        return 0
+    last = _last_line(path)
+    return msgspec.json.decode(last, type=Event).index + 1
+
+
+def _last_line(path: Path) -> bytes:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - (1 << 16)))
+        return file.read().rstrip(b"\n").rpartition(b"\n")[2]
+
+
+def _let_go(folders: Folders, *, keep_effects: bool) -> None:
+    for path in _of(folders):
+        if path != folders.effects or not keep_effects:
+            shutil.rmtree(path, ignore_errors=True)
+    folders.board.unlink(missing_ok=True)
+    if not keep_effects:
+        shutil.rmtree(folders.round, ignore_errors=True)
+
+
+def _of(folders: Folders) -> Iterator[Path]:
+    yield folders.queue
+    yield folders.events
+    yield folders.effects

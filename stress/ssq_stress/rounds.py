@@ -1,0 +1,254 @@
+"""What is one round of stress? A fresh queue is filled, struck, healed and drained, by real processes.
+
+Rounds differ in their faults, for what some faults make undecidable (a claim that died may have taken any
+job) must not stay undecided: the order of jobs, say, is judged where nobody dies.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ssq_stress.assignment import Assignment, Folders, Role, patience_seconds
+from ssq_stress.board import COUNTERS, Board, Field, Head, Stage
+from ssq_stress.conductor import Conductor, Crew, Round
+from ssq_stress.draining import drain, look
+from ssq_stress.faults import Fault
+from ssq_stress.judging import SUPERVISOR
+from ssq_stress.log import MONOTONIC_NS, EventLog
+from ssq_stress.nemesis import disk_full, skew
+from ssq_stress.supervisor import Supervisor, ended, raise_if_reported, started
+from ssq_stress.worker import BACKLOG, backlog
+from ssq_verify.execution import DRAIN_WORKER
+from ssq_verify.history import Terms
+from ssq_verify.scenario import Settings
+from ssq_verify.subject import Subject
+
+TICK_SECONDS = 0.005
+TOLD_EVERY_NS = 200_000_000
+FILL_SECONDS_MAX = 10.0
+DRAIN_SECONDS_MAX = 90.0
+ATTEMPTS_WITHOUT_END = 1_000_000
+LATE_WEIGHT, LATE_WEIGHT_IN_PEACE = 1.5, 30.0
+"""Where workers are killed, few live as long as a lease; so elsewhere more must, or nobody would be late."""
+LEAVE_WEIGHT = 12.0
+"""In a round that strikes only here and there, more jobs must be left for others to take over."""
+LULLED = frozenset({Fault.PAUSE, Fault.SKEW})
+"""Where nothing else strikes, every claim's outcome is known, and what a lull shows can be judged."""
+OPEN_SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """How a round looks from outside, while it runs."""
+
+    stage: str
+    seconds_left: float
+    operations: int
+    operations_per_second: float
+    backlog: int
+    reclaims: int
+    crashes: int
+    struck: int
+
+
+Tell = Callable[[Seen], None]
+
+
+class Ring:
+    """Runs one round; leaves its files to be judged."""
+
+    def __init__(
+        self,
+        *,
+        plan: Round,
+        crew: Crew,
+        settings: Settings,
+        folder: Path,
+        load: Callable[[], Subject],
+        tell: Tell,
+    ) -> None:
+        self.fault_seconds = 0.0
+        """How long the faults lasted."""
+        self._plan, self._crew, self._settings = plan, crew, settings
+        self._load, self._tell = load, tell
+        self._folder = folder
+        self._told_ns = 0
+        self._conductor: Conductor | None = None
+        self._stage = "open"
+        self._until_ns = 0
+        self._skew_seconds: float | None = 0.0
+        """By how much clocks may differ; None: by any."""
+        self._begun_ns = MONOTONIC_NS()
+
+    @contextmanager
+    def run(self) -> Iterator[tuple[Folders, Terms]]:
+        """Run it, and give the folders and the terms; afterwards no process and no mount is left.
+
+        Raises `SubjectFailed` if the queue can not be opened, `WorkerFailed`.
+        """
+        disk = self._folder / "disk"
+        has_disk = Fault.DISK_FULL in self._plan.faults
+        with disk_full.small_disk(disk) if has_disk else nullcontext():
+            folders = Folders(
+                round=self._folder,
+                queue=(disk if has_disk else self._folder) / "queue",
+                disk=disk if has_disk else None,
+            )
+            for path in (folders.queue, folders.events, folders.effects):
+                path.mkdir(parents=True)
+            terms = self._looked(folders)
+            self._skew_seconds = terms.max_clock_skew_seconds
+            self._through_stages(folders, terms)
+        yield folders, terms
+
+    def _looked(self, folders: Folders) -> Terms:
+        """Return what the queue is held to.
+
+        Of one that can't list its dead letters, a dead job can't be told from a lost one: so there it gets
+        more attempts than it can use up.
+        """
+        terms = self._terms(folders)
+        if not terms.dead_letters and terms.max_attempts == self._settings.max_attempts:
+            self._settings = msgspec.structs.replace(self._settings, max_attempts=ATTEMPTS_WITHOUT_END)
+            terms = self._terms(folders)
+        return terms
+
+    def _terms(self, folders: Folders) -> Terms:
+        process = started(look, self._load, folders, self._settings)
+        ended(process, seconds_max=OPEN_SECONDS_MAX)
+        raise_if_reported(folders.round / "terms.failed")
+        return msgspec.json.decode((folders.round / "terms.json").read_bytes(), type=Terms)
+
+    def _through_stages(self, folders: Folders, terms: Terms) -> None:
+        board = Board.made(folders.board, slots=self._crew.size + 1)
+        log = EventLog(folders.events / f"{SUPERVISOR}.jsonl")
+        supervisor = Supervisor(self._assignments(folders), board, log, lease=terms.lease)
+        try:
+            self._fill(supervisor)
+            self._faults(supervisor, terms)
+            self._heal(supervisor, folders, log)
+            self._drain(supervisor)
+            supervisor.close()
+            self._drain_alone(supervisor, folders)
+        finally:
+            supervisor.close()
+            log.close()
+            board.close()
+
+    def _assignments(self, folders: Folders) -> list[Assignment]:
+        names = [(f"w{n + 1}", Role.CONSUMER) for n in range(self._crew.consumers)]
+        names += [(f"p{n + 1}", Role.PRODUCER) for n in range(self._crew.producers)]
+        return [self._assignment(folders, name, number, role) for number, (name, role) in enumerate(names)]
+
+    def _assignment(self, folders: Folders, name: str, number: int, role: Role) -> Assignment:
+        rate = self._crew.rate
+        return Assignment(
+            load=self._load,
+            name=name,
+            number=number,
+            generation=0,
+            role=role,
+            folders=folders,
+            settings=self._settings,
+            seed=self._plan.seed,
+            late_weight=LATE_WEIGHT if Fault.KILL in self._plan.faults else LATE_WEIGHT_IN_PEACE,
+            leave_weight=1.0 if self._plan.cells is None else LEAVE_WEIGHT,
+            skew_seconds=self._skew_seconds,
+            base_ns=time.time_ns() - MONOTONIC_NS(),
+            rate=None if rate is None else rate / self._crew.producers,
+        )
+
+    def _fill(self, supervisor: Supervisor) -> None:
+        """Let producers fill the queue."""
+        self._begin(supervisor, "fill", Stage.FILL, FILL_SECONDS_MAX)
+        while not self._is_late() and backlog(supervisor.board, self._crew.size - 1) < BACKLOG:
+            self._wait(supervisor)
+
+    def _faults(self, supervisor: Supervisor, terms: Terms) -> None:
+        self._begin(supervisor, "faults", Stage.FAULTS, self._plan.seconds)
+        begun_ns = MONOTONIC_NS()
+        self._conductor = Conductor(self._plan, self._crew, supervisor, terms, begun_ns=begun_ns)
+        while not self._conductor.is_over:
+            self._wait(supervisor)
+            self._conductor.strike()
+        self.fault_seconds = (MONOTONIC_NS() - begun_ns) / 1e9
+
+    def _heal(self, supervisor: Supervisor, folders: Folders, log: EventLog) -> None:
+        """End all faults, and where it can be judged let nobody claim until all leases have ended."""
+        supervisor.heal()
+        for worker in range(self._crew.size):
+            skew.set_clock(supervisor.slot(worker), offset_ns=0, rate=0.0, limit_ns=0)
+        if folders.disk is not None:
+            disk_full.make_room(folders.disk)
+        log.single(DRAIN_WORKER, "heal")
+        if self._plan.faults <= LULLED:
+            self._begin(supervisor, "lull", Stage.LULL, patience_seconds(self._settings))
+            while not self._is_late():
+                self._wait(supervisor)
+
+    def _drain(self, supervisor: Supervisor) -> None:
+        """Let the workers work off what is there; those that don't end are ended."""
+        self._begin(supervisor, "drain", Stage.DRAIN, DRAIN_SECONDS_MAX)
+        while not supervisor.are_done and not self._is_late():
+            self._wait(supervisor)
+
+    def _drain_alone(self, supervisor: Supervisor, folders: Folders) -> None:
+        supervisor.board.set_head(Head.STAGE, Stage.DRAIN)
+        assignment = self._assignment(folders, DRAIN_WORKER, self._crew.size, Role.CONSUMER)
+        process = started(drain, assignment)
+        try:
+            self._until_ns = MONOTONIC_NS() + round(DRAIN_SECONDS_MAX * 1e9)
+            while process.exitcode is None and not self._is_late():
+                process.join(TICK_SECONDS * 10)
+                supervisor.tick(0.0)
+                self._say(supervisor)
+        finally:
+            ended(process, seconds_max=0.0)
+        raise_if_reported(assignment.failure)
+
+    def _begin(self, supervisor: Supervisor, name: str, stage: Stage, seconds_max: float) -> None:
+        self._stage = name
+        self._until_ns = MONOTONIC_NS() + round(seconds_max * 1e9)
+        supervisor.board.set_head(Head.STAGE, stage)
+
+    def _is_late(self) -> bool:
+        return MONOTONIC_NS() > self._until_ns
+
+    def _wait(self, supervisor: Supervisor) -> None:
+        supervisor.tick(TICK_SECONDS)
+        self._free_disk()
+        self._say(supervisor)
+
+    def _free_disk(self) -> None:
+        disk = self._folder / "disk"
+        if Fault.DISK_FULL in self._plan.faults and disk_full.is_filled(disk):
+            disk_full.make_room(disk)
+
+    def _say(self, supervisor: Supervisor) -> None:
+        now_ns = MONOTONIC_NS()
+        if now_ns < self._told_ns + TOLD_EVERY_NS:
+            return
+        self._told_ns = now_ns
+        slots = [supervisor.slot(worker) for worker in range(self._crew.size)]
+        counts = {counter: sum(slot.get(counter) for slot in slots) for counter in COUNTERS}
+        self._tell(
+            Seen(
+                stage=self._stage,
+                seconds_left=max(0.0, (self._until_ns - now_ns) / 1e9) if self._stage == "faults" else 0.0,
+                operations=counts[Field.OPERATIONS],
+                operations_per_second=counts[Field.OPERATIONS] * 1e9 / max(1, now_ns - self._begun_ns),
+                backlog=max(0, backlog(supervisor.board, self._crew.size - 1)),
+                reclaims=counts[Field.RECLAIMED],
+                crashes=supervisor.crashes,
+                struck=0 if self._conductor is None else self._conductor.struck,
+            )
+        )
+
+
+def tail_seconds(settings: Settings) -> float:
+    """Return about how long a round lasts beyond its faults."""
+    return 2 * patience_seconds(settings) + 1.5

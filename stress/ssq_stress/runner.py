@@ -1,0 +1,371 @@
+"""Does a queue keep its promises among real processes that are killed, frozen, and lied to about the time?
+
+`stress` runs rounds, one after the other, each with its own faults, and has each judged while the next runs.
+A verdict rests on all rounds; it is green only if every fault has struck every phase that it can.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, count
+from multiprocessing import get_context
+from pathlib import Path
+
+import msgspec
+from rich.text import Text
+
+from ssq_stress import coverage
+from ssq_stress.conductor import Crew, Round
+from ssq_stress.effects import PROMISE, Clash
+from ssq_stress.faults import Fault
+from ssq_stress.fetching import loader
+from ssq_stress.judging import Judged, judge_round, prepare
+from ssq_stress.nemesis import disk_full, skew
+from ssq_stress.rounds import Ring, Seen, tail_seconds
+from ssq_verify import judge
+from ssq_verify.history import Header, Terms
+from ssq_verify.scenario import Settings
+from ssq_verify.subject import Subject
+from ssq_verify.verdict import Finding, Verdict, together
+
+WAY = "stress"
+COVERAGE = "coverage"
+SETTINGS = Settings(
+    lease_ttl_seconds=1.0,
+    max_attempts=3,
+    backoff_base_seconds=0.3,
+    backoff_max_seconds=1.0,
+    max_clock_skew_seconds=0.2,
+)
+"""Short, so that many leases end in a minute; a rest is longer than clocks may differ, so that it shows."""
+
+ROUND_SECONDS = 15.0
+FAULT_SECONDS_MIN = 6.0
+"""No more rounds than can last so long: in less, one round shows more than several."""
+SHORTEST_SECONDS = 0.5
+TAKES_TIME = frozenset({"reclaims after expiry", "dead letters"})
+"""What a longer run comes to, besides late acks, releases and extends."""
+FURTHER_ROUNDS_MAX = 3
+FURTHER_SECONDS = 3.0
+"""For what did not come about in the time that was given; never more than as long again."""
+MIXES: tuple[frozenset[Fault], ...] = (
+    frozenset(Fault),
+    frozenset({Fault.PAUSE}),
+    frozenset({Fault.KILL, Fault.SKEW, Fault.PAUSE}),
+    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL}),
+)
+"""All together first; then fewer, so that more can be decided."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is asked of a stress run."""
+
+    seconds: float = 60.0
+    consumers: int = 8
+    producers: int = 2
+    faults: frozenset[Fault] = frozenset(Fault)
+    rate: float | None = None
+    seed: int = 0
+    profile: str = "ci"
+    strikes: int | None = None
+    """End the faults of each round after so many, in whatever time."""
+    settings: Settings = SETTINGS
+
+    @property
+    def crew(self) -> Crew:
+        """Who works."""
+        return Crew(consumers=self.consumers, producers=self.producers, rate=self.rate)
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run looks while it runs."""
+
+    round: int
+    rounds: int
+    seen: Seen
+    violations: tuple[str, ...]
+    """What was found broken in the rounds that are judged so far."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a stress run says."""
+
+    subject: str
+    seed: int
+    profile: str
+    verdicts: tuple[Verdict, ...]
+    faults: tuple[Fault, ...]
+    """Those that were to strike, and can."""
+    matrix: dict[str, int]
+    """How often each cell was struck."""
+    applicable: tuple[str, ...]
+    """The cells that must have been struck."""
+    kills: int
+    kills_per_second: float
+    """While kills were to strike."""
+    not_available: dict[str, str]
+    """Faults that this machine can't do, with the reason."""
+    tally: dict[str, int]
+    rounds: int
+    seconds: float
+    seconds_to_verdict: float
+    """From the end of the last round to here."""
+    clashes: tuple[Clash, ...]
+    out: str
+
+    @property
+    def history(self) -> Path:
+        """Where all that happened is written."""
+        return Path(self.out) / "history.jsonl"
+
+
+Tell = Callable[[Progress], None]
+
+
+def stress(
+    subject: Subject, plan: Plan, *, out: Path, tell: Tell = lambda _: None, width: int = 100
+) -> tuple[Report, list[Text]]:
+    """Stress a subject, write `history.jsonl` and `verdicts.json` in `out`; return also the shortest story.
+
+    Raises `SubjectFailed` if the queue can not be opened, `OSError` if `out` can not be written.
+    """
+    not_available = unavailable(subject, plan, out)
+    faults = plan.faults - set(not_available)
+    run = _Run(subject=subject, plan=plan, faults=faults, out=out, tell=tell, width=width)
+    begun = time.monotonic()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as judges:
+        run.through_rounds(judges)
+        ended = time.monotonic()
+        results = [pending.result() for pending in run.pending]
+    judged = [result for result, _ in results]
+    matrix = _summed(each.matrix for each in judged)
+    kills = sum(each.kills for each in judged)
+    paced = sum(each.kills for each in judged if each.number in run.kill_seconds)
+    kill_seconds = sum(run.kill_seconds.values())
+    report = Report(
+        subject=subject.reference,
+        seed=plan.seed,
+        profile=plan.profile,
+        verdicts=tuple(_verdicts(judged, run, not_available)),
+        faults=tuple(sorted(faults)),
+        matrix=matrix,
+        applicable=tuple(coverage.cell(*each) for each in coverage.applicable(faults, run.terms)),
+        kills=kills,
+        kills_per_second=round(paced / kill_seconds, 1) if kill_seconds else 0.0,
+        not_available={fault.value: reason for fault, reason in not_available.items()},
+        tally=_summed(each.tally for each in judged),
+        rounds=len(judged),
+        seconds=round(ended - begun, 3),
+        seconds_to_verdict=round(time.monotonic() - ended, 3),
+        clashes=tuple(clash for each in judged for clash in each.clashes),
+        out=str(out),
+    )
+    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
+    (out / "verdicts.json").write_bytes(encoded + b"\n")
+    stories = sorted((told for _, told in results if told), key=len)
+    return report, stories[0] if stories else []
+
+
+def unavailable(subject: Subject, plan: Plan, out: Path) -> dict[Fault, str]:
+    """Return which of the faults this machine can't do, or this queue does not bear, with the reason."""
+    promised = subject.promises.max_clock_skew_seconds
+    skew_seconds = plan.settings.max_clock_skew_seconds if promised == "policy" else promised
+    reasons = {
+        Fault.SKEW: lambda: skew.unavailable(skew_seconds),
+        Fault.DISK_FULL: lambda: disk_full.unavailable(out / "rounds" / "trial"),
+    }
+    asked = {fault: reasons[fault]() for fault in sorted(plan.faults & set(reasons))}
+    return {fault: reason for fault, reason in asked.items() if reason is not None}
+
+
+def kinds_of(faults: frozenset[Fault]) -> list[frozenset[Fault]]:
+    """Return what the rounds have in turn: all the faults that were chosen, then fewer."""
+    return list(dict.fromkeys(mix & faults for mix in MIXES if mix & faults)) or [faults]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Run:
+    subject: Subject
+    plan: Plan
+    faults: frozenset[Fault]
+    out: Path
+    tell: Tell
+    width: int
+    pending: list[Future[tuple[Judged, list[Text]]]] = field(default_factory=list)
+    terms: Terms = field(default_factory=Terms)
+    kill_seconds: dict[int, float] = field(default_factory=dict)
+    """How long kills were to strike, of each round in which they kept their pace."""
+    started: float = field(default_factory=time.monotonic)
+
+    def through_rounds(self, judges: ProcessPoolExecutor) -> None:
+        """Run all rounds, and hand each to the judge."""
+        load = loader(self.subject)
+        for each in chain(self.rounds(), self.further_rounds()):
+            folder = self.out / "rounds" / f"{each.number:04d}"
+            ring = Ring(
+                plan=each,
+                crew=self.plan.crew,
+                settings=self.plan.settings,
+                folder=folder,
+                load=load,
+                tell=partial(self._tell, each),
+            )
+            with ring.run() as (folders, self.terms):
+                if Fault.KILL in each.faults and each.cells is None:
+                    self.kill_seconds[each.number] = ring.fault_seconds
+                header = Header(subject=self.subject.reference, terms=self.terms)
+                self.pending.append(
+                    judges.submit(judge_round, folders, header, each.number, self.out, self.width)
+                )
+
+    def rounds(self) -> Iterator[Round]:
+        """Yield the rounds that fit into the time, each when the one before is over."""
+        tail, until = tail_seconds(self.plan.settings), self.started + self.plan.seconds
+        kinds = kinds_of(self.faults)
+        for number in count():
+            # A round that had done its operations before its time leaves some for more.
+            left = until - time.monotonic()
+            if number >= self.count and left < tail + FAULT_SECONDS_MIN:
+                return
+            share = left / max(1, self.count - number)
+            yield Round(
+                number=number,
+                faults=kinds[number % len(kinds)],
+                seconds=max(SHORTEST_SECONDS, min(share, 2 * ROUND_SECONDS) - tail),
+                seed=f"{self.plan.seed}/{number}",
+                strikes=self.plan.strikes,
+                is_full=number == 0,
+            )
+
+    def further_rounds(self) -> Iterator[Round]:
+        """Yield a few short rounds more, that do what the others did not."""
+        if self.plan.strikes is not None:
+            return
+        begun = len(self.pending)
+        for number in range(begun, begun + FURTHER_ROUNDS_MAX):
+            judged = [pending.result()[0] for pending in self.pending]
+            missing = self._never_struck(judged)
+            lasted = time.monotonic() - self.started
+            is_late = lasted > 2 * self.plan.seconds
+            if is_late or _broken(judged) or not (missing or _unseen(judged)):
+                return
+            yield Round(
+                number=number,
+                # What a run never came to takes time without deaths.
+                faults=self.faults if missing else self.faults & {Fault.PAUSE},
+                seconds=FURTHER_SECONDS,
+                seed=f"{self.plan.seed}/{number}",
+                cells=frozenset(missing) if missing else None,
+                is_full=bool(missing),
+            )
+
+    def _never_struck(self, judged: list[Judged]) -> list[coverage.Cell]:
+        matrix = _summed(each.matrix for each in judged)
+        return coverage.empty(matrix, self.faults, self.terms, profile=self.plan.profile)
+
+    @property
+    def count(self) -> int:
+        """How many rounds there are: of each kind one, if that is possible."""
+        kinds = len(kinds_of(self.faults))
+        possible = int(self.plan.seconds / (tail_seconds(self.plan.settings) + FAULT_SECONDS_MIN))
+        return max(1, min(kinds, possible), int(self.plan.seconds / ROUND_SECONDS))
+
+    def _tell(self, each: Round, seen: Seen) -> None:
+        done = [pending.result()[0] for pending in self.pending if pending.done()]
+        self.tell(
+            Progress(
+                round=each.number + 1,
+                rounds=max(self.count, each.number + 1),
+                seen=seen,
+                violations=tuple(sorted(_broken(done))),
+            )
+        )
+
+
+def _verdicts(judged: list[Judged], run: _Run, not_available: dict[Fault, str]) -> list[Verdict]:
+    verdicts = []
+    for name in judge.IDS:
+        parts = [found for each in judged for found in each.evidence if found.invariant == name]
+        verdicts.append(_needing_power(judge.verdict(together(parts), ways=(WAY,))))
+    gate = coverage_verdict(judged, run.faults, run.terms, not_available, profile=run.plan.profile)
+    return [*verdicts, _side_effects(judged), gate]
+
+
+def _broken(judged: Iterable[Judged]) -> set[str]:
+    """Return what was violated in these rounds."""
+    found = {each.invariant for one in judged for each in one.evidence if each.violation is not None}
+    return found | {PROMISE for one in judged if one.clashes}
+
+
+def _unseen(judged: list[Judged]) -> bool:
+    """Whether there is something that time alone brings about, and none of the rounds came to it."""
+    parts = [found for each in judged for found in each.evidence if found.invariant == judge.NOT_VACUOUS]
+    seen = together(parts).seen
+    return not all(count for what, count in seen.items() if "superseded" in what or what in TAKES_TIME)
+
+
+def _needing_power(verdict: Verdict) -> Verdict:
+    """No fault of these takes the power away: that is said, and left to the simulation."""
+    if verdict.invariant != "durable" or verdict.verdict is not Finding.VACUOUS:
+        return verdict
+    return msgspec.structs.replace(
+        verdict, needs="simulation", sentence="no fault of this run takes the power away"
+    )
+
+
+def _side_effects(judged: list[Judged]) -> Verdict:
+    clashes = [clash for each in judged for clash in each.clashes]
+    executions, outlived = sum(each.executions for each in judged), sum(each.outlived for each in judged)
+    if clashes:
+        more = sum(each.clash_count for each in judged) - 1
+        others = f" (and {more:,} more)" if more else ""
+        return Verdict(invariant=PROMISE, verdict=Finding.VIOLATED, sentence=f"{clashes[0].sentence}{others}")
+    if not executions:
+        return Verdict(invariant=PROMISE, verdict=Finding.VACUOUS, sentence="no job was worked on")
+    late = f"; {outlived:,} outlived their lease while another worked, as they may" if outlived else ""
+    return Verdict(
+        invariant=PROMISE,
+        verdict=Finding.HOLDS,
+        sentence=f"executions: {executions:,}; each of a claim that was given, none twice at once{late}",
+    )
+
+
+def coverage_verdict(
+    judged: Sequence[Judged],
+    faults: frozenset[Fault],
+    terms: Terms,
+    not_available: Mapping[Fault, str],
+    *,
+    profile: str,
+) -> Verdict:
+    """Return whether every fault struck wherever it can; what is missing is named."""
+    matrix = _summed(each.matrix for each in judged)
+    missing = [f"{fault} is not available: {reason}" for fault, reason in sorted(not_available.items())]
+    if not faults and not missing:
+        missing = ["no fault was asked for"]
+    if empty := coverage.empty(matrix, faults, terms, profile=profile):
+        names = ", ".join(coverage.cell(*each) for each in empty)
+        missing.append(f"{_seldom(coverage.NEEDED[profile])}: {names}")
+    if missing:
+        return Verdict(invariant=COVERAGE, verdict=Finding.VACUOUS, sentence="; ".join(missing))
+    struck, cells = sum(matrix.values()), len(coverage.applicable(faults, terms))
+    return Verdict(
+        invariant=COVERAGE,
+        verdict=Finding.HOLDS,
+        sentence=f"faults that struck: {struck:,}, in each of {cells} combinations of fault and phase",
+    )
+
+
+def _seldom(needed: int) -> str:
+    return "never struck" if needed == 1 else f"struck less than {needed} times"
+
+
+def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total = Counter[str]()
+    for each in counts:
+        total.update(each)
+    return dict(sorted(total.items()))

@@ -1,0 +1,113 @@
+"""What does `ssq stress` show? While it runs how things stand; then verdicts, what struck where, a story."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.text import Text
+
+from ssq_stress.commands import title
+from ssq_stress.console import say, say_json, stress_shown, width
+from ssq_stress.door import duration, faults_chosen, fit_for_stress, named_subject, room_for, writable
+from ssq_stress.faults import Fault, Phase
+from ssq_stress.serving import served
+from ssq_verify.report.document import verdict_documents
+from ssq_verify.report.layout import GAP, paragraph, printable
+from ssq_verify.report.table import summary, verdict_table
+from ssq_verify.verdict import exit_code
+
+if TYPE_CHECKING:
+    from ssq_stress.runner import Report
+
+TOLD = {
+    "operations": "operations",
+    "claims": "claims",
+    "attempts after the first": "attempts after the first",
+    "dead": "dead letters",
+    "pause": "pauses",
+    "io-error": "I/O errors",
+}
+COLUMNS = {Phase.BEFORE_EFFECT: "held", Phase.HOLDING: "at work"}
+"""What a phase is called where there is little room."""
+
+
+def stress(
+    reference: str,
+    *,
+    lasts: str,
+    workers: int,
+    producers: int,
+    faults: str,
+    rate: float | None,
+    seed: int,
+    profile: str,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Stress a subject, and show the verdicts. Raises `BadInput`."""
+    seconds, chosen = duration(lasts), faults_chosen(faults)
+    subject = fit_for_stress(named_subject(reference))
+    out = writable(out)
+    if not as_json:
+        crew = f"{workers} workers, {producers} producers"
+        say([title("stress", subject.reference, crew, f"profile {profile}", f"seed {seed}"), Text()])
+    from ssq_stress import runner  # noqa: PLC0415 - it loads DuckDB
+
+    plan = runner.Plan(
+        seconds=seconds,
+        consumers=workers,
+        producers=producers,
+        faults=chosen,
+        rate=rate,
+        seed=seed,
+        profile=profile,
+    )
+    with served(reference, subject, in_turns=False), room_for(out), stress_shown() as tell:
+        report, story = runner.stress(subject, plan, out=out, tell=tell, width=width())
+    if as_json:
+        document = msgspec.to_builtins(report) | {"verdicts": verdict_documents(report.verdicts)}
+        say_json(document)
+    else:
+        say(lines(report, story, columns=width()))
+    return exit_code(report.verdicts)
+
+
+def lines(report: "Report", story: list[Text], *, columns: int) -> list[Text]:
+    """Return a report as lines."""
+    shown = [*verdict_table(report.verdicts, width=columns), Text(), summary(report.verdicts), Text()]
+    shown += [*matrix_lines(report.matrix, report.faults, report.applicable), Text()]
+    shown += paragraph(_told(report), width=columns, style="dim")
+    for fault, reason in report.not_available.items():
+        shown += paragraph(f"{fault} is not available: {reason}", width=columns, style="yellow")
+    shown += [Text(), *story, Text()] if story else []
+    for clash in report.clashes[:1]:
+        shown += paragraph(f"side effects: {clash.sentence}", width=columns)
+    shown.append(Text(f"history, verdicts: {printable(report.out)}", style="dim"))
+    shown.append(Text(f"ssq check {report.history}"))
+    return shown
+
+
+def matrix_lines(matrix: dict[str, int], faults: Iterable[Fault], applicable: Iterable[str]) -> list[Text]:
+    """Return how often each fault struck each phase: `0` where it should have, `-` where it can't."""
+    able, names = set(applicable), [COLUMNS.get(phase, phase.value) for phase in Phase]
+    label = max((len(fault) for fault in Fault), default=0)
+    lines = [Text(" " * (label + GAP) + "  ".join(names), style="dim")]
+    for fault in faults:
+        line = Text(f"{fault:<{label + GAP}}")
+        for phase, name in zip(Phase, names, strict=True):
+            key = f"{fault} while {phase}"
+            text = str(matrix.get(key, 0)) if key in able else "-"
+            style = "bold yellow" if text == "0" else "dim" if text == "-" else ""
+            line.append(text.rjust(len(name)) + "  ", style=style)
+        line.rstrip()
+        lines.append(line)
+    return lines
+
+
+def _told(report: "Report") -> str:
+    counts = [f"{report.tally[key]:,} {name}" for key, name in TOLD.items() if report.tally.get(key)]
+    if report.kills_per_second:
+        counts.append(f"{report.kills:,} kills, {report.kills_per_second:.1f} a second while kills struck")
+    rounds = f"{report.rounds} rounds" if report.rounds != 1 else "1 round"
+    return " · ".join([f"{rounds}, {report.seconds:.0f} s", *counts])

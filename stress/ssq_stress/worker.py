@@ -1,0 +1,248 @@
+"""What does one worker process do? It claims, works and gives back, or it enqueues; and writes it down.
+
+What it decides it draws from its own seed. What it is told it reads from the board: the stage, the clock, the
+faults that it is to do to itself. It ends when the stage ends, when nobody supervises it, or by a fault.
+"""
+
+import time
+from enum import StrEnum
+from itertools import cycle
+from typing import Any
+
+from ssq_stress import host
+from ssq_stress.assignment import Assignment, Role, patience_seconds, reporting
+from ssq_stress.board import Board, Field, Head, Stage
+from ssq_stress.desk import Desk
+from ssq_stress.effects import Effects
+from ssq_stress.faults import Phase
+from ssq_stress.log import MONOTONIC_NS
+
+POLL_SECONDS = 0.015
+CLAIM_SECONDS = 0.002
+"""About how much later than it was asked for a lease begins."""
+APPROACH_SECONDS = 0.03
+"""Others keep away for so long before, and no longer than it may take the one that waits."""
+WORK_SECONDS = (0.0, 0.0, 0.0, 0.002, 0.02)
+"""How long a job takes: none of them as long as a lease, some long enough to be caught at it twice."""
+AWAITED_SECONDS_MAX = 0.25
+"""How long a worker waits for a lease to end, to be struck in the claim that takes the job over."""
+BACKLOG = 200
+RECENT_IDS = 2 * BACKLOG
+AGAIN_SHARE = 0.08
+"""How often a producer enqueues an id again: of a live one nothing changes, of a done one it is a new job."""
+PAYLOAD_BYTES_MAX = 120
+
+
+class Fate(StrEnum):
+    """What a consumer does with a job."""
+
+    ACK = "ack"
+    RELEASE = "release"
+    EXTEND = "extend, then ack"
+    LATE = "hold it for about as long as the lease"
+    LEAVE = "leave it"
+    AGAIN = "enqueue it while it is held, then ack"
+    """What a cautious producer does; it must change nothing, or the job is done twice at once."""
+
+
+STAGE_FATES = {Stage.DRAIN: Fate.ACK, Stage.LULL: Fate.LEAVE}
+FATES = {
+    Fate.ACK: 76.0,
+    Fate.RELEASE: 8.0,
+    Fate.EXTEND: 4.0,
+    Fate.AGAIN: 3.0,
+}
+FATES_AGAIN = {Fate.ACK: 65.0, Fate.RELEASE: 25.0, Fate.EXTEND: 4.0}
+"""What failed once fails again more often, or no job would ever use up its attempts."""
+
+
+ORDERED = {Phase.RELEASE: Fate.RELEASE, Phase.EXTEND: Fate.EXTEND}
+"""What leads to the phase that a fault waits for."""
+
+
+def work(assignment: Assignment) -> None:
+    """Be a worker process: the function that `multiprocess` starts."""
+    host.settle()
+    with reporting(assignment.failure):
+        _Worker(assignment).run()
+
+
+class _Worker:
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._desk = Desk(assignment)
+        self._effects = Effects(assignment.folders.effects)
+        self._rng, self._board, self._slot = self._desk.rng, self._desk.board, self._desk.slot
+        self._striker, self._terms = self._desk.striker, self._desk.terms
+        self._name = assignment.name
+        self._recent: list[str] = []
+        self._made = 0
+        self._has_left = False
+        self._late_fates = cycle(self._rng.sample([Fate.ACK, *self._others()], k=1 + len(self._others())))
+        """In turn, so that none is missing in a short run."""
+        self._begun_ns = MONOTONIC_NS()
+
+    def run(self) -> None:
+        """Work until the stage says that it is over, or there is nothing more to do."""
+        turn = self._produce if self._assignment.role is Role.PRODUCER else self._consume
+        last_ns = MONOTONIC_NS()
+        while self._desk.is_supervised:
+            stage = self._board.stage
+            if stage is Stage.STOP or (stage is Stage.DRAIN and self._is_over(MONOTONIC_NS() - last_ns)):
+                return
+            self._striker.arrive(Phase.IDLE)
+            is_done = turn(stage)
+            self._slot.set(Field.IS_READY, 1)
+            if is_done:
+                last_ns = MONOTONIC_NS()
+            else:
+                time.sleep(self._rng.uniform(0.5, 1.5) * POLL_SECONDS)
+
+    def _is_over(self, idle_ns: int) -> bool:
+        if self._assignment.role is Role.PRODUCER:
+            return True
+        return idle_ns > round(patience_seconds(self._assignment.settings) * 1e9)
+
+    def _produce(self, stage: Stage) -> bool:
+        """Enqueue one job, if there is room for one."""
+        if stage is Stage.FAULTS and self._assignment.rate is not None:
+            due = (MONOTONIC_NS() - self._begun_ns) / 1e9 * self._assignment.rate
+            if self._made >= due:
+                return False
+        elif backlog(self._board, self._assignment.number) >= BACKLOG and not self._slot.is_ordered:
+            return False
+        again = self._terms.idempotent_enqueue and self._recent and self._rng.random() < AGAIN_SHARE
+        job_id = self._rng.choice(self._recent) if again else self._new_id()
+        payload = self._rng.randbytes(self._rng.randrange(PAYLOAD_BYTES_MAX))
+        self._desk.ask("enqueue", job_id, payload=payload)
+        if not again:
+            self._slot.add(Field.ENQUEUED)
+            self._recent = [*self._recent[-RECENT_IDS:], job_id]
+        self._made += 1
+        return True
+
+    def _new_id(self) -> str:
+        return f"{self._name}-{self._assignment.generation}-{self._made}"
+
+    def _consume(self, stage: Stage) -> bool:
+        """Claim a job and do with it what the dice say; False if there was none."""
+        if stage is Stage.FILL or (stage is Stage.LULL and self._has_left):
+            return False
+        if self._stands_back():
+            return False
+        asked_ns = MONOTONIC_NS()
+        _, claim = self._desk.ask("claim", worker_id=self._name)
+        self._end_wait()
+        if claim is None:
+            return False
+        self._work_on(claim, asked_ns, stage)
+        return True
+
+    def _work_on(self, claim: Any, asked_ns: int, stage: Stage) -> None:
+        self._count(claim)
+        self._hold_until(asked_ns, claim)
+        fate = STAGE_FATES.get(stage) or self._fate(claim)
+        self._has_left = stage is Stage.LULL
+        self._striker.arrive(Phase.BEFORE_EFFECT)
+        self._effects.write("begin", job_id=claim.job_id, claim_id=str(claim.claim_id), worker=self._name)
+        self._striker.arrive(Phase.HOLDING)
+        self._meet(fate, claim)
+
+    def _stands_back(self) -> bool:
+        """Wait for a lease to end if a fault waits for the claim that takes its job; leave it to who does."""
+        reclaimer, ends_ns = self._board.head(Head.RECLAIMER), self._board.head(Head.ORPHANED_NS)
+        left_seconds = (ends_ns - MONOTONIC_NS()) / 1e9
+        if reclaimer == 0 or ends_ns == 0:
+            return False
+        if reclaimer == self._assignment.number + 1:
+            time.sleep(min(max(0.0, left_seconds), AWAITED_SECONDS_MAX))
+            return False
+        return -AWAITED_SECONDS_MAX < left_seconds < APPROACH_SECONDS
+
+    def _end_wait(self) -> None:
+        """Let others have what is left behind, once this worker has claimed."""
+        if self._board.head(Head.RECLAIMER) == self._assignment.number + 1:
+            self._board.set_head(Head.RECLAIMER, 0)
+
+    def _fate(self, claim: Any) -> Fate:
+        """Return what chance says, unless a fault waits for an operation that seldom comes."""
+        order = self._slot.order
+        weights = FATES if getattr(claim, "attempt", 1) == 1 else FATES_AGAIN
+        weights = weights | {
+            Fate.LATE: self._assignment.late_weight,
+            Fate.LEAVE: self._assignment.leave_weight,
+        }
+        fate = self._rng.choices(list(weights), list(weights.values()))[0]
+        wanted = fate if order is None else ORDERED.get(order.phase, fate)
+        offered = {
+            Fate.RELEASE: self._terms.release,
+            Fate.EXTEND: self._terms.extend,
+            Fate.AGAIN: self._terms.idempotent_enqueue,
+        }
+        return wanted if offered.get(wanted, True) else Fate.ACK
+
+    def _meet(self, fate: Fate, claim: Any) -> None:
+        ttl = self._assignment.settings.lease_ttl_seconds
+        if fate is Fate.LEAVE:
+            self._end(claim)
+            self._board.orphan(self._slot)
+            return
+        if fate is Fate.LATE:
+            self._slot.set(Field.IS_LATE, 1)
+            time.sleep(self._rng.uniform(0.9, 2.3) * ttl)
+            self._slot.set(Field.IS_LATE, 0)
+            fate = next(self._late_fates)
+        if fate is Fate.AGAIN:
+            self._desk.ask("enqueue", claim.job_id, payload=getattr(claim, "payload", b""))
+            time.sleep(self._rng.uniform(0.0, 0.1) * ttl)
+        elif fate in {Fate.ACK, Fate.RELEASE}:
+            time.sleep(self._rng.choice(WORK_SECONDS))
+        if fate is Fate.EXTEND:
+            time.sleep(self._rng.uniform(0.0, 0.1) * ttl)
+            asked_ns = MONOTONIC_NS()
+            came_back, renewed = self._desk.ask("extend", claim=claim)
+            if not came_back:
+                self._end(claim)
+                return
+            claim = renewed
+            self._hold_until(asked_ns, claim)
+        self._end(claim)
+        came_back, _ = self._desk.ask("release" if fate is Fate.RELEASE else "ack", claim=claim)
+        if came_back:
+            self._slot.set(Field.HELD_UNTIL_NS, 0)
+            self._slot.add(Field.BURIED if fate is Fate.RELEASE and self._is_last(claim) else Field.ACKED)
+        else:
+            self._board.orphan(self._slot)
+
+    def _others(self) -> list[Fate]:
+        offered = {Fate.RELEASE: self._terms.release, Fate.EXTEND: self._terms.extend}
+        return [fate for fate, is_offered in offered.items() if is_offered]
+
+    def _end(self, claim: Any) -> None:
+        self._effects.write("end", job_id=claim.job_id, claim_id=str(claim.claim_id), worker=self._name)
+
+    def _is_last(self, claim: Any) -> bool:
+        attempt = getattr(claim, "attempt", None)
+        return attempt is not None and attempt == self._terms.max_attempts
+
+    def _count(self, claim: Any) -> None:
+        attempt = getattr(claim, "attempt", None)
+        is_again = isinstance(attempt, int) and attempt > 1
+        self._slot.add(Field.RECLAIMED if is_again else Field.CLAIMED)
+        if is_again and self._board.head(Head.ORPHANED_NS) < MONOTONIC_NS():
+            self._board.set_head(Head.ORPHANED_NS, 0)
+
+    def _hold_until(self, asked_ns: int, claim: Any) -> None:
+        """Leave on the board when the lease ends, if the job is then to be had again."""
+        if self._is_last(claim):
+            self._slot.set(Field.HELD_UNTIL_NS, 0)
+            return
+        settings = self._assignment.settings
+        lease_seconds = settings.lease_ttl_seconds + settings.max_clock_skew_seconds
+        self._slot.set(Field.HELD_UNTIL_NS, asked_ns + round((lease_seconds + CLAIM_SECONDS) * 1e9))
+
+
+def backlog(board: Board, workers: int) -> int:
+    """Return about how many jobs wait, by the counts of so many workers: enqueued, less claimed at first."""
+    slots = [board.slot(number) for number in range(workers + 1)]
+    return sum(each.get(Field.ENQUEUED) - each.get(Field.CLAIMED) for each in slots)

@@ -1,0 +1,84 @@
+"""Does `ssq stress` say in one line what is wrong with its input, and show what came of a run?"""
+
+import json
+
+import pytest
+
+RAISING = """
+def open_queue(workdir, policy):
+    raise RuntimeError("no server at db:5432")
+"""
+
+
+@pytest.mark.scenario("stress/bad-input")
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["nothing"], ["nothing", "no such subject"]),
+        (["file", "--faults", "kill,flood"], ["flood", "kill, pause, skew"]),
+        (["file", "--faults", ","], ["--faults is empty"]),
+        (["file", "--for", "soon"], ["--for soon", "90s"]),
+        (["memory"], ["memory", "ssq verify"]),
+        (["persist-queue"], ["one process", "ssq verify"]),
+        (["file", "--workers", "0"], ["workers"]),
+        (["file", "--rate", "0"], ["rate"]),
+        (["file", "--out", "/dev/null/x"], ["/dev/null/x", "--out"]),
+    ],
+)
+def test_bad_input_is_one_line(ssq, is_one_line, arguments, parts):
+    """What can't be used is named in one line, with what to write instead, and nothing runs."""
+    code, out, error = ssq("stress", *arguments)
+
+    assert (code, out) == (64, "")
+    assert is_one_line(error, *parts)
+
+
+@pytest.mark.scenario("stress/a-factory-that-raises")
+def test_a_factory_that_raises_is_one_line(ssq, is_one_line, tmp_path):
+    """What the factory raised is told in one line."""
+    (tmp_path / "mine.py").write_text(RAISING)
+
+    code, _, error = ssq("stress", "mine.py:open_queue", "--for", "1s", "--faults", "kill")
+
+    assert code == 64
+    assert is_one_line(error, "mine.py:open_queue", "no server at db:5432")
+
+
+@pytest.mark.scenario("stress/what-is-shown")
+def test_a_run_is_shown(ssq, tmp_path):
+    """Title, verdicts, matrix, counts, and the command that judges again stand in their order."""
+    code, out, error = ssq(
+        "stress",
+        "file",
+        "--for",
+        "1s",
+        "--workers",
+        "2",
+        "--producers",
+        "1",
+        "--faults",
+        "pause",
+        "--out",
+        "o",
+    )
+    lines = out.splitlines()
+    rows = {line.split()[0] for line in lines if line and not line.startswith(" ")}
+
+    assert (code, error) == (3, "")
+    assert lines[0] == "ssq stress file · 2 workers, 1 producers · profile ci · seed 0"
+    assert {"single-claimer", "side-effects", "coverage", "pause"} <= rows
+    assert lines[-1] == "ssq check o/history.jsonl"
+    assert (tmp_path / "o/history.jsonl").is_file()
+
+
+def test_json_is_one_document(ssq):
+    """With `--json` the verdicts, the matrix and the counts are one document."""
+    code, out, _ = ssq(
+        "stress", "file", "--for", "1s", "--workers", "1", "--producers", "1", "--faults", "kill", "--json"
+    )
+    document = json.loads(out)
+
+    assert code == 3
+    assert document["faults"] == ["kill"]
+    assert document["subject"] == "file"
+    assert {each["invariant"] for each in document["verdicts"]} >= {"single-claimer", "coverage"}

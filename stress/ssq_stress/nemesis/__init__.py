@@ -1,0 +1,1 @@
+"""What strikes? One file a fault."""

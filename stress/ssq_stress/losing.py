@@ -24,7 +24,7 @@ from ssq_verify.execution import DRAIN_WORKER, EMPTY_POLLS_AT_END
 from ssq_verify.history import EventType, Terms
 from ssq_verify.recording import RecordingQueue
 from ssq_verify.scenario import Settings
-from ssq_verify.subject import Policy, Subject, terms
+from ssq_verify.subject import Policy, load, terms
 
 _PR_SET_PDEATHSIG = 1
 ENQUEUE_SHARE = 0.5
@@ -41,7 +41,8 @@ DRAIN_SECONDS_MAX = 60.0
 class Assignment:
     """All that a process is given."""
 
-    subject: Subject
+    reference: str
+    """Of the subject: a factory can't be handed from process to process, its name can."""
     settings: Settings
     disk: Disk
     workdir: Path
@@ -86,11 +87,19 @@ def use_anew(assignment: Assignment, answers: Connection) -> None:
         handle.drain()
 
 
+def settle() -> None:
+    """Head a process group, so that what the subject starts ends with it, and end with who started us."""
+    logging.disable()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)
+
+
 class _Handle:
     """One process's handle on the queue, with its log."""
 
     def __init__(self, assignment: Assignment) -> None:
-        _settle()
+        settle()
         assignment.disk.enter()
         self.assignment = assignment
         self.terms = Terms()
@@ -109,7 +118,7 @@ class _Handle:
 
     def opened(self, answers: Connection) -> bool:
         """Open the queue and answer what it is held to, or why that failed."""
-        subject, settings = self.assignment.subject, self.assignment.settings
+        settings = self.assignment.settings
         policy = Policy(
             lease_ttl_seconds=settings.lease_ttl_seconds,
             retry=settings.retry,
@@ -117,6 +126,7 @@ class _Handle:
             clock=utc_now,
         )
         try:
+            subject = load(self.assignment.reference)
             queue = subject.factory(self.assignment.workdir, policy)
             self.terms = terms(subject.promises, policy, queue)
         except Exception as error:  # noqa: BLE001 - anybody's code
@@ -210,11 +220,3 @@ def _payload(job_id: str) -> bytes:
     """Return the same for the same id: whichever enqueue a claim stems from, it can be compared."""
     chance = Random(job_id)  # noqa: S311 - drawn from a seed, not a secret
     return chance.randbytes(chance.randrange(PAYLOAD_BYTES_MAX))
-
-
-def _settle() -> None:
-    """Head a process group, so that what the subject starts ends with it, and end with who started us."""
-    logging.disable()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.setpgid(0, 0)

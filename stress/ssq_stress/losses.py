@@ -44,8 +44,8 @@ OPENED_SECONDS_MAX = 60.0
 DRAINED_SECONDS_MAX = 120.0
 POWER, USER = "power", "again"
 """In place of a worker: what failed; and who uses old ids anew."""
-_CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["ssq_stress.losing", "ssq_core.file", "ssq_core.sqlite"])
+CONTEXT = get_context("forkserver")
+CONTEXT.set_forkserver_preload(["ssq_stress.disk_states", "ssq_core.file", "ssq_core.sqlite"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,9 +81,10 @@ class Nobody:
 
 
 def lose_power(subject: Subject, losses: Losses, folder: Path, resident: Resident | None = None) -> History:
-    """Return the history of a queue whose disk loses its power so many times, each loss a run of its own.
+    """Return the history of a queue whose disk loses its power so many times.
 
-    Logs are left in the folder. Raises `NotAvailable`, `SubjectFailed`.
+    The processes load the subject by its reference. Logs are left in the folder. Raises `NotAvailable`,
+    `SubjectFailed`.
     """
     with losable_disk(folder / "disk") as disk:
         campaign = _Campaign(subject, losses, disk, folder, resident or Nobody())
@@ -92,9 +93,13 @@ def lose_power(subject: Subject, losses: Losses, folder: Path, resident: Residen
 
 def undone(history: History, *, limit: int) -> tuple[Violation, ...]:
     """Return what had been acknowledged and was lost, whether or not the queue promised to keep it."""
+    return invariants.violations(held_to_power_loss(history), "durable", limit=limit)
+
+
+def held_to_power_loss(history: History) -> History:
+    """Return a history as that of a queue which promises to survive a loss of power."""
     terms = replace(history.terms, durability="power-loss")
-    held_to = History(header=replace(history.header, terms=terms), events=history.events)
-    return invariants.violations(held_to, "durable", limit=limit)
+    return History(header=replace(history.header, terms=terms), events=history.events)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +174,7 @@ class _Campaign:
 
     def _assignment(self, name: str, number: int, *, jobs: tuple[str, ...] = ()) -> Assignment:
         return Assignment(
-            subject=self._subject,
+            reference=self._subject.reference,
             settings=self._losses.settings,
             disk=self._disk,
             workdir=self._disk.folder / f"run-{number}",
@@ -232,8 +237,8 @@ class _Process:
 
     def __init__(self, what: Callable[[Assignment, Connection], None], assignment: Assignment) -> None:
         self._assignment = assignment
-        self._answers, line = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=what, args=(assignment, line))
+        self._answers, line = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=what, args=(assignment, line))
         self._process.start()
         line.close()
 
@@ -245,7 +250,7 @@ class _Process:
             found = "the process ended"
         if isinstance(found, Terms):
             return found
-        reference, name = self._assignment.subject.reference, self._assignment.name
+        reference, name = self._assignment.reference, self._assignment.name
         raise SubjectFailed(f"{reference}: opening it for {name}: {found}")
 
     def join(self) -> None:

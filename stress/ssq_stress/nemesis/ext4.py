@@ -29,10 +29,11 @@ NO_LOG_FLUSH = 2
 _FREE_TRIES_MAX = 20
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _MAKE = (
-    *("-q", "-F", "-E"),
+    *("-q", "-F", "-b", "4096", "-E"),
     # Nothing is to be written in the background later.
     "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
 )
+"""With blocks as large file systems have them."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -70,7 +71,7 @@ def enter(namespace: Path) -> None:
 @contextmanager
 def loop_device(size_bytes: int) -> Iterator[Path]:
     """Give a block device that lies in memory, for as long as the body lasts. Raises `OSError`."""
-    backing = os.memfd_create("ssq-disk")
+    backing = os.memfd_create(f"ssq-disk-{os.getpid()}")
     try:
         os.ftruncate(backing, size_bytes)
         device, fd = _attached(backing)

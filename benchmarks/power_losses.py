@@ -1,4 +1,4 @@
-"""What do queues lose when a real file system loses its power? And does the simulation know what is left then?
+"""What do queues lose when a real file system loses its power? And does the simulation know what is left?
 
     python benchmarks/power_losses.py --json        (as root)
 

@@ -9,9 +9,10 @@ from threading import Event as Moment
 
 import pytest
 
-from ssq_stress.losses import Losses, Outage, lose_power, told, undone
+from ssq_stress.losses import Losses, lose_power, undone
 from ssq_stress.nemesis import ext4, power_loss
 from ssq_stress.nemesis.power_loss import NotAvailable, losable_disk, unavailable
+from ssq_stress.outage import Outage, told
 from ssq_verify.judge import judge
 from ssq_verify.notation import h
 from ssq_verify.subject import SubjectFailed, load
@@ -26,6 +27,15 @@ from ssq_stress.nemesis.power_loss import losable_disk
 with losable_disk(Path(sys.argv[1])) as disk:
     print(disk.device.name, flush=True)
     sys.stdin.read()
+"""
+SERVED = """
+import os
+from pathlib import Path
+from ssq_verify.subjects.file import open_queue as open_file
+
+def open_queue(workdir, policy):
+    assert Path(os.environ["SSQ_HOLDER"]).is_file()
+    return open_file(workdir, policy)
 """
 
 
@@ -177,6 +187,7 @@ class Holder:
 
     def __init__(self):
         self.lives = 0
+        self.is_closed = False
         self.found = []
         self._file = None
 
@@ -189,11 +200,16 @@ class Holder:
         os.fsync(self._file)
         self._file.write(b"!")
         self.lives += 1
+        return {"SSQ_HOLDER": str(path)}
 
     def stop(self):
         """Let go of the file."""
         self._file.close()
         self.lives -= 1
+
+    def close(self):
+        """Note that it will never be started again."""
+        self.is_closed = True
 
 
 @pytest.mark.scenario("power-loss/a-server-on-the-disk")
@@ -201,9 +217,11 @@ def test_a_server_on_the_disk_dies_with_its_power_and_starts_anew(tmp_path):
     """It finds what it had synced, and has let go of the disk each time that it is mounted anew."""
     server = Holder()
 
-    lose_power(load("file"), Losses(count=1, workers=1), tmp_path, server)
+    queue = tmp_path / "queue.py"
+    queue.write_text(SERVED)
+    lose_power(load(f"{queue}:open_queue"), Losses(count=1), tmp_path, server)
 
-    assert server.lives == 0
+    assert (server.lives, server.is_closed) == (0, True)
     assert server.found[0] is None
     assert server.found[1].startswith(b".")
 

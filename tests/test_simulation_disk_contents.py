@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from power_losses import BOTH
 from ssq_verify.simulation.surviving import Model
 

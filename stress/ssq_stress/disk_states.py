@@ -19,17 +19,17 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ssq_core.queue import utc_now
+from ssq_stress.crew import CONTEXT
 from ssq_stress.losing import settle
-from ssq_stress.losses import CONTEXT
 from ssq_stress.nemesis.power_loss import AT_ONCE, HELD_BACK, Disk, losable_disk
 from ssq_verify.history import Terms
 from ssq_verify.machine import SETTINGS
 from ssq_verify.scenario import SEED, Faults
 from ssq_verify.simulation.composition import from_seed
-from ssq_verify.simulation.surviving import Model, Past, surviving
 from ssq_verify.simulation.run import simulate
 from ssq_verify.simulation.states import Found, allows, found, left
 from ssq_verify.simulation.strategies import AtRandom
+from ssq_verify.simulation.surviving import Model, Past, surviving
 from ssq_verify.simulation.world import POWER_LOSS, World
 from ssq_verify.subject import Policy, Subject, load, terms
 

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -27,7 +28,10 @@ from ssq_verify.scenario import Settings
 from ssq_verify.subject import Policy, load, terms
 
 _PR_SET_PDEATHSIG = 1
-ENQUEUE_SHARE = 0.5
+ENQUEUE_SHARES = 0.05, 0.5, 0.95
+"""Of all that is done, for a while: what one operation forgets to sync, another kind soon does for it."""
+STRETCH = 12
+"""Operations in a while."""
 AGAIN_SHARE = 0.15
 """How often an id is enqueued again: of a live one that changes nothing, of a done one it is a new job."""
 FATES = {"ack": 75.0, "extend": 8.0, "release": 7.0, "leave": 10.0}
@@ -51,6 +55,8 @@ class Assignment:
     log: Path
     """Elsewhere."""
     seed: str
+    environment: Mapping[str, str]
+    """What says where the server is that lives on the disk, if one does."""
     jobs: tuple[str, ...] = ()
     """Ids to be used anew."""
 
@@ -101,6 +107,7 @@ class _Handle:
     def __init__(self, assignment: Assignment) -> None:
         settle()
         assignment.disk.enter()
+        os.environ.update(assignment.environment)
         self.assignment = assignment
         self.terms = Terms()
         self._log = EventLog(assignment.log)
@@ -183,13 +190,17 @@ class _Program:
     def __init__(self, handle: _Handle, chance: Random) -> None:
         self._queue, self._terms = handle.queue, handle.terms
         self._name, self._chance = handle.assignment.name, chance
-        self._jobs = 0
+        self._jobs = self._steps = 0
+        self._enqueue_share = 0.0
         offered = {"extend": self._terms.extend, "release": self._terms.release}
         self._fates = {fate: weight for fate, weight in FATES.items() if offered.get(fate, True)}
 
     def step(self) -> None:
         """Do one thing."""
-        if self._chance.random() < ENQUEUE_SHARE:
+        if self._steps % STRETCH == 0:
+            self._enqueue_share = self._chance.choice(ENQUEUE_SHARES)
+        self._steps += 1
+        if self._chance.random() < self._enqueue_share:
             self._enqueue()
         else:
             self._handle()

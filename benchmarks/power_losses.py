@@ -27,11 +27,21 @@ from ssq_verify.simulation.surviving import Model
 from ssq_verify.subject import load
 from ssq_verify.verdict import Finding
 
-UNSYNCED = "ssq_verify.subjects.file:open_unsynced"
-SUBJECTS = {"file": "file", "sqlite": "sqlite", "file, process-crash": UNSYNCED}
+SUBJECTS = {
+    "file": "file",
+    "sqlite": "sqlite",
+    "file, unsynced": "ssq_verify.subjects.file:open_unsynced",
+    "sqlite, unsynced": "ssq_verify.subjects.sqlite:open_unsynced",
+}
 UNDONE_MAX = 1_000_000
-MODELS = {"file": tuple(Model), "file, process-crash": (Model.ORDERED,)}
+MODELS = {"file": tuple(Model), "file, unsynced": (Model.ORDERED,)}
 """What syncs nothing may leave more states in posix than can be gone through."""
+
+
+def measured(name: str, losses: int, compared: int, seed: int) -> dict[str, Any]:
+    """Return what a queue lost, and, if the simulation can follow it, how its states compare."""
+    states = contained(name, count=compared if name in MODELS else 0, seed=seed)
+    return {**lost(name, losses=losses, seed=seed), "states": states}
 
 
 def lost(name: str, *, losses: int, seed: int) -> dict[str, Any]:
@@ -58,16 +68,15 @@ def lost(name: str, *, losses: int, seed: int) -> dict[str, Any]:
 def contained(name: str, *, count: int, seed: int) -> dict[str, Any]:
     """Compare so many real states of a queue with those that the models of a disk allow."""
     begun, extents, missing = time.monotonic(), Counter[str](), []
-    models = MODELS[name]
+    models = MODELS.get(name, ())
     with tempfile.TemporaryDirectory(prefix="ssq-") as folder:
         for each in compare(load(SUBJECTS[name]), Path(folder), count=count, seed=seed):
             extents[_extent(each)] += 1
             missing += [f"{model}, seed {each.seed}" for model in models if not each.is_allowed(model)]
     return {
-        "queue": name,
-        "states": count,
-        "models": list(models),
-        **{extent: extents[extent] for extent in ("whole", "between", "synced")},
+        "compared": count,
+        "models": [model.value for model in models],
+        "extents": {extent: extents[extent] for extent in ("whole", "in part", "synced")},
         "missing": missing,
         "seconds": round(time.monotonic() - begun, 1),
     }
@@ -76,7 +85,7 @@ def contained(name: str, *, count: int, seed: int) -> dict[str, Any]:
 def _extent(each: Compared) -> str:
     if each.is_whole:
         return "whole"
-    return "synced" if each.is_barest else "between"
+    return "synced" if each.is_barest else "in part"
 
 
 def main() -> int:
@@ -90,14 +99,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     try:
-        runs = [lost(name, losses=asked.losses, seed=asked.seed) for name in SUBJECTS]
-        states = [contained(name, count=asked.compared, seed=asked.seed) for name in MODELS]
+        runs = [measured(name, asked.losses, asked.compared, asked.seed) for name in SUBJECTS]
     except NotAvailable as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps({"runs": runs, "states": states}, indent=2 if asked.json else None))
-    broken = any(run["violated"] or run["unknown"] for run in runs)
-    return int(broken or any(each["missing"] for each in states))
+    print(json.dumps({"runs": runs}, indent=None if asked.json else 2))
+    return int(any(run["violated"] or run["unknown"] or run["states"]["missing"] for run in runs))
 
 
 if __name__ == "__main__":

@@ -96,6 +96,34 @@ def test_what_the_kernel_brought_to_the_disk_survives(disk):
     assert (disk.folder / "a").read_bytes() == b"job"
 
 
+def test_recovery_waits_for_who_still_has_a_file_open(disk, monkeypatch):
+    """A killed process may have its files open for a moment after it is gone."""
+    file = (disk.folder / "a").open("wb")
+    unmount, tries = ext4.unmount, []
+
+    def unmounted(folder):
+        tries.append(folder)
+        if len(tries) == 2:
+            file.close()
+        unmount(folder)
+
+    monkeypatch.setattr(ext4, "unmount", unmounted)
+    disk.lose()
+    disk.recover()
+
+    assert len(tries) == 2
+
+
+def test_recovery_ends_if_somebody_keeps_a_file_open(disk, monkeypatch):
+    """Who still lives on the disk keeps it from being mounted anew, and the error says where."""
+    monkeypatch.setattr(power_loss, "LET_GO_SECONDS_MAX", 0.0)
+    with (disk.folder / "a").open("wb"):
+        disk.lose()
+
+        with pytest.raises(OSError, match=f"umount {disk.folder}: Device or resource busy"):
+            disk.recover()
+
+
 def test_the_disk_is_gone_with_the_body(tmp_path):
     """After the body the folder is empty, nothing is mounted there, and we are where we were."""
     before = Path.cwd(), Path("/proc/self/mountinfo").read_text()

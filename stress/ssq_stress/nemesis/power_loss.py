@@ -12,6 +12,8 @@ what was not synced is lost for certain, unless `Disk.sync` stands for that. Not
 changes the order of what it had confirmed, as the device is memory that keeps what it was given.
 """
 
+import errno
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from ssq_stress.nemesis import ext4
 SIZE_BYTES = 128 << 20
 HELD_BACK = "commit=300"
 """Seconds until the journal commits by itself: longer than anything here takes."""
+LET_GO_SECONDS_MAX = 5.0
 AT_ONCE = "nodelalloc"
 """Space is given to data when it is written: then a commit waits for the data of new files."""
 
@@ -63,7 +66,7 @@ class Disk:
 
     def recover(self, options: str = HELD_BACK) -> None:
         """Mount it again, when nobody has a file of it open any more. Raises `OSError`."""
-        ext4.unmount(self.folder)
+        _let_go(self.folder)
         ext4.mount(self.device, self.folder, options)
 
 
@@ -91,8 +94,20 @@ def losable_disk(folder: Path, *, size_bytes: int = SIZE_BYTES, options: str = H
             ext4.mount(device, folder, options)
         except OSError as error:
             raise NotAvailable(str(error)) from error
-        stack.callback(ext4.unmount, folder)
+        stack.callback(_let_go, folder)
         yield Disk(folder=folder, device=device, namespace=namespace)
+
+
+def _let_go(folder: Path) -> None:
+    """Unmount, as soon as that is possible: a killed process may be gone, and its files open for a moment."""
+    until = time.monotonic() + LET_GO_SECONDS_MAX
+    while True:
+        try:
+            return ext4.unmount(folder)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > until:
+                raise
+        time.sleep(LET_GO_SECONDS_MAX / 1_000)
 
 
 @cache

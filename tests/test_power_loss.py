@@ -9,10 +9,12 @@ from threading import Event as Moment
 
 import pytest
 
-from ssq_stress.losses import Losses, lose_power, undone
+from ssq_stress.log import EventLog, lines
+from ssq_stress.losses import Losses, _answer, lose_power, undone
 from ssq_stress.nemesis import ext4, power_loss
 from ssq_stress.nemesis.power_loss import NotAvailable, losable_disk, unavailable
 from ssq_stress.outage import Outage, told
+from ssq_verify.history import EventType
 from ssq_verify.judge import judge
 from ssq_verify.notation import h
 from ssq_verify.subject import SubjectFailed, load
@@ -284,3 +286,13 @@ def test_a_claim_that_was_answered_while_the_power_failed_names_no_job():
     unknown = list(told(list(log), outage))[-1]
 
     assert (unknown.f, unknown.type.value, unknown.job_id) == ("claim", "info", None)
+
+
+def test_an_answer_is_known_by_its_line(tmp_path):
+    """The line of an enqueue that returned is told from those of its call and of other operations."""
+    log = EventLog(tmp_path / "log")
+    for kind, f in ((EventType.INVOKE, "enqueue"), (EventType.OK, "ack"), (EventType.OK, "enqueue")):
+        log.record("w1", kind, f, job_id="j1")
+    log.close()
+
+    assert [_answer("enqueue") in line for line in lines(tmp_path / "log")] == [False, False, True]

@@ -25,7 +25,7 @@ from ssq_stress.nemesis.power_loss import Disk, losable_disk
 from ssq_stress.outage import Outage, about, free_ids, in_order, loss, told
 from ssq_verify import invariants
 from ssq_verify.execution import DRAIN_WORKER
-from ssq_verify.history import Event, Header, History, joined
+from ssq_verify.history import Event, EventType, Header, History, joined
 from ssq_verify.scenario import SEED, Settings
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Violation
@@ -189,10 +189,15 @@ def _numbered(log: list[Event]) -> tuple[Event, ...]:
 def _await_answer(logs: list[Path], f: str) -> None:
     """Wait until some process was told that its operation succeeded, but not for long."""
     until_ns = MONOTONIC_NS() + round(ANSWER_SECONDS_MAX * 1e9)
-    answer = f'"type":"ok","f":"{f}"'.encode()
+    answer = _answer(f)
     with ExitStack() as stack:
         files = [stack.enter_context(log.open("rb")) for log in logs]
         for file in files:
             file.seek(0, os.SEEK_END)
         while MONOTONIC_NS() < until_ns and not any(answer in file.read() for file in files):
             pass
+
+
+def _answer(f: str) -> bytes:
+    """Return what stands in the log's line of an operation that succeeded."""
+    return f'"type":"{EventType.OK}","f":"{f}"'.encode()

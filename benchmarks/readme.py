@@ -44,6 +44,11 @@ def compared() -> list[Results]:
     return _output("comparison", "--limit", f"{LIMIT_SECONDS}")["runs"]
 
 
+def powerless() -> list[Results]:
+    """Let queues' disks lose their power."""
+    return _output("power_losses")["runs"]
+
+
 def _output(script: str, *options: str) -> Any:
     command = [sys.executable, ROOT / f"benchmarks/{script}.py", *options, "--json"]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - our own
@@ -92,6 +97,26 @@ def comparison_table(results: Results) -> Iterator[str]:
         yield _row(run["way"], *(_found(run["bugs"][bug]) for bug in bugs))
 
 
+def power_losses_table(results: Results) -> Iterator[str]:
+    """Yield the lines of what real losses of power took, and of what the models say to that."""
+    yield from _where(results)
+    yield "One or two processes enqueue, claim and ack when their ext4 is cut off; acknowledged are enqueues"
+    yield "and acks that had returned. States are what losses left of the simulated queue, beside its models."
+    yield ""
+    states = ("states compared", "with a part of the unsynced", "not allowed")
+    yield _row("queue", "losses", "acknowledged", "of these lost", "in so many losses", *states)
+    yield _row(":---", *["---:"] * 7)
+    for run in results["runs"]:
+        parts = (f"{run[part]:,}" for part in ("losses", "acknowledged", "lost", "losses_with_lost"))
+        yield _row(run["queue"], *parts, *_states(run["states"]))
+
+
+def _states(states: Results) -> tuple[str, str, str]:
+    if not states["compared"]:
+        return "", "", ""
+    return str(states["compared"]), str(states["extents"]["in part"]), str(len(states["missing"]))
+
+
 def _found(result: Results) -> str:
     if result["complete"]:
         return f"search complete, not found ({result['seconds']:.2f} s)"
@@ -105,8 +130,14 @@ MEASURES: dict[str, Callable[[], list[Results]]] = {
     "judge": judged,
     "simulation": simulated,
     "comparison": compared,
+    "power_losses": powerless,
 }
-TABLES = {"judge": judge_table, "simulation": simulation_table, "comparison": comparison_table}
+TABLES = {
+    "judge": judge_table,
+    "simulation": simulation_table,
+    "comparison": comparison_table,
+    "power_losses": power_losses_table,
+}
 
 
 def measured(name: str) -> Results:

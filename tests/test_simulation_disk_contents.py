@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from power_losses import BOTH
 from ssq_verify.simulation.surviving import Model
 
@@ -26,6 +28,41 @@ def test_size_may_reach_a_posix_disk_before_data(program):
 
     assert {"a": b"\0\0\0"} in program.states(Model.POSIX)
     assert {"a": b"\0\0\0"} not in program.states(Model.ORDERED)
+
+
+@BOTH
+@pytest.mark.scenario("simulation/a-size-without-its-data")
+def test_size_of_appends_may_reach_a_disk_without_their_data(program, model):
+    """In ordered, too, what is appended to a block that a file has may be there in size alone, as zeros."""
+    for byte in (b"1", b"2", b"3"):
+        program.write("a", byte)
+
+    contents = [tree["a"] for tree in program.states(model) if "a" in tree]
+
+    assert {b"1\0", b"1\0\0", b"12\0", b"123"} <= set(contents)
+    assert (b"\0" in contents) == (model is Model.POSIX)
+
+
+def test_size_is_in_the_journal(program):
+    """In ordered a file is not as long as it was made after an entry that is lost, but for its own data."""
+    program.write("a", b"1")
+    program.fsync("a")
+    program.write("b", b"")
+    program.write("a", b"2")
+
+    assert b"1\0" in {tree["a"] for tree in program.states(Model.ORDERED) if "b" in tree}
+    assert b"1\0" not in {tree["a"] for tree in program.states(Model.ORDERED) if "b" not in tree}
+
+
+def test_new_block_comes_before_its_size(program):
+    """In ordered zeros never go beyond the block that the file had."""
+    program.write("a", b"1" * 4_000)
+    program.write("a", b"2" * 200)
+
+    contents = {tree["a"] for tree in program.states(Model.ORDERED) if "a" in tree}
+
+    assert b"1" * 4_000 + bytes(96) in contents
+    assert b"1" * 4_000 + bytes(200) not in contents
 
 
 @BOTH

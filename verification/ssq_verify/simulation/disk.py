@@ -65,7 +65,11 @@ class Disk:
 
     def lose(self, model: Model, choose: Choose) -> Tree:
         """Pick one of the states that a power loss now may leave; nothing is done to the real tree yet."""
-        return surviving(Past(self._durable, tuple(self._events)), model, choose)
+        return surviving(self.past(), model, choose)
+
+    def past(self) -> Past:
+        """Return all that `surviving` goes by."""
+        return Past(self._durable, tuple(self._events))
 
     def restore(self, survivors: Tree) -> None:
         """Make the real tree what survived, with hard links, modes and file times; it is durable then."""

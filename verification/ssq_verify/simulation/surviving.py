@@ -12,18 +12,20 @@ them reach the disk without others. Two models of it, between which real ones li
   know nothing of each other, so of a rename between them either half may be missing. A change survives
   only if the entries that it was made on did: of two renames in a row the second alone would be half of one.
 
-In both, what was written to a file since its last fsync survives up to any write, the next one torn. Each
-state offered must be legal, or a correct queue would be accused; so some legal ones are left out: writes of
-one file that change places, garbage in place of data, tears at each byte. Not followed: extended attributes,
-owners, `O_SYNC`, and a file that was synced before it had a name (`O_TMPFILE`).
+In both, what was written to a file since its last fsync survives up to any write, the next one torn, or there
+in size alone (see `torn`). Each state offered must be legal, or a correct queue would be accused; so some
+legal ones are left out: writes of one file that change places, garbage in place of data, tears at each byte.
+Not followed: extended attributes, owners, `O_SYNC`, and a file that was synced before it had a name.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from typing import NamedTuple
+
+from ssq_verify.simulation.torn import possible_contents
 
 Inode = int
 Listing = dict[str, Inode]
@@ -120,7 +122,7 @@ def _ordered(past: Past, choose: Choose) -> Tree:
     lost_from = (math.inf, *reversed(pending))[choose("journal", options)]
     kept = [event for event in past.events if isinstance(event, Listed) and event.call < lost_from]
     listings = _applied(past.durable.listings, kept)
-    return _named(past, listings, Model.ORDERED, choose, lambda file: _journaled(past, file, lost_from))
+    return _named(past, listings, choose, lambda file: _journaled(past, file, lost_from), lost_from)
 
 
 def _pending(past: Past, durable: int) -> dict[int, str]:
@@ -151,7 +153,7 @@ def _posix(past: Past, choose: Choose) -> Tree:
         durable = [change for change in own if change.call <= _synced_at(past, folder)]
         listings = _applied(listings, durable)
         listings = _applied(listings, _some(own[len(durable) :], listings[folder], choose))
-    return _named(past, listings, Model.POSIX, choose, lambda file: _versions(past, file))
+    return _named(past, listings, choose, lambda file: _versions(past, file), None)
 
 
 def _some(changes: Sequence[Listed], now: Listing, choose: Choose) -> Iterator[Listed]:
@@ -179,38 +181,24 @@ def _versions(past: Past, file: Inode) -> list[Written]:
     return [begin, *written][durable:]
 
 
-def _contents(versions: Sequence[Written], model: Model) -> list[bytes]:
-    """Return what a file may contain, the newest first, the last synced content last."""
-    states = [versions[0].content]
-    for before, after in pairwise(versions):
-        states += [*_torn(before.content, after.content, model), after.content]
-    return list(dict.fromkeys(reversed(states)))
-
-
-def _torn(before: bytes, after: bytes, model: Model) -> Iterator[bytes]:
-    """Yield contents that half of a write may leave: its first half, all but its last byte.
-
-    In posix also its size without its data: the two reach the disk in any order, and a hole reads as zeros.
-    """
-    if len(after) < len(before):
-        return
-    if model is Model.POSIX:
-        yield before + bytes(len(after) - len(before))
-    pairs = enumerate(zip(before, after, strict=False))
-    common = next((place for place, (old, new) in pairs if old != new), len(before))
-    for end in ((common + len(after)) // 2, len(after) - 1):
-        yield after[:end] + before[end:]
-
-
-def _named(past: Past, listings: Listings, model: Model, choose: Choose, versions: Versions) -> Tree:
-    """Choose the content of each file that still has a name."""
+def _named(
+    past: Past, listings: Listings, choose: Choose, versions: Versions, lost_from: float | None
+) -> Tree:
+    """Choose the content of each file that still has a name; a journal, if any, lost all from a call on."""
     contents: dict[Inode, bytes] = {}
     for path, inode in walk(listings, past.durable.root):
         if inode not in listings and inode not in contents:
-            states = _contents(versions(inode), model)
+            states = _contents(versions(inode), lost_from)
             shown = [f"{path}: {len(state)} bytes, {state[:24]!r}" for state in states]
             contents[inode] = states[choose("content", shown)]
     return Tree(root=past.durable.root, listings=listings, contents=contents)
+
+
+def _contents(versions: Sequence[Written], lost_from: float | None) -> list[bytes]:
+    """Return what a file may contain; its size is in the journal, if there is one."""
+    sized = sum(lost_from is None or version.call < lost_from for version in versions)
+    states = [version.content for version in versions]
+    return possible_contents(states, sized=sized, journaled=lost_from is not None)
 
 
 def _applied(listings: Listings, changes: Iterable[Listed]) -> Listings:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ssq_core.queue import LeaseQueue
+from ssq_core.queue import Durability, LeaseQueue
 from ssq_core.sqlite import SqliteWorkerQueue
 from ssq_verify.subject import Policy, Promises, subject
 
@@ -10,10 +10,21 @@ from ssq_verify.subject import Policy, Promises, subject
 @subject(promises=Promises(order="fifo"))
 def open_queue(workdir: Path, policy: Policy) -> LeaseQueue:
     """Open the queue's one file for one worker."""
+    return _opened(workdir, policy, "power-loss")
+
+
+@subject(promises=Promises(order="fifo", durability="process-crash"))
+def open_unsynced(workdir: Path, policy: Policy) -> LeaseQueue:
+    """Open it as a queue that syncs its log now and then, not at each commit."""
+    return _opened(workdir, policy, "process-crash")
+
+
+def _opened(workdir: Path, policy: Policy, durability: Durability) -> LeaseQueue:
     return SqliteWorkerQueue(
         workdir / "queue.db",
         lease_ttl_seconds=policy.lease_ttl_seconds,
         clock=policy.clock,
         retry=policy.retry,
         max_clock_skew_seconds=policy.max_clock_skew_seconds,
+        durability=durability,
     )

@@ -54,7 +54,7 @@ def _stood(piece: Piece, state: JobState, start_ns: int) -> str:
         case Phase.QUEUED:
             rests = timed and state.available_ns > state.instant_ns
             until = f", to rest until {_seconds(state.available_ns, start_ns)}" if rests else ""
-            return f"it was queued after {state.attempt} attempts{_bound(piece)}{until}"
+            return f"it was queued after {_attempts(state)}{_bound(piece)}{until}"
         case Phase.CLAIMED:
             until = (
                 f", its lease not ending before {_seconds(state.lease_end_ns, start_ns)}"
@@ -64,11 +64,15 @@ def _stood(piece: Piece, state: JobState, start_ns: int) -> str:
             by = f"claim {state.claim_id}" if state.claim_id is not None else "a claim of unknown outcome"
             return f"it was held by {by}, attempt {state.attempt}{_bound(piece)}{until}"
         case Phase.DEAD:
-            return f"it was a dead letter after {state.attempt} attempts"
+            return f"it was a dead letter after {_attempts(state)}"
+
+
+def _attempts(state: JobState) -> str:
+    return "1 attempt" if state.attempt == 1 else f"{state.attempt} attempts"
 
 
 def _bound(piece: Piece) -> str:
-    return "" if piece.contract.max_attempts is None else f" of {piece.contract.max_attempts}"
+    return "" if piece.contract.max_attempts is None else f" of {piece.contract.max_attempts:,}"
 
 
 def _seconds(time_ns: int, start_ns: int) -> str:

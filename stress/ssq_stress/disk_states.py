@@ -19,8 +19,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ssq_core.queue import utc_now
+from ssq_stress import host
 from ssq_stress.crew import CONTEXT
-from ssq_stress.losing import settle
 from ssq_stress.nemesis.power_loss import AT_ONCE, HELD_BACK, Disk, losable_disk
 from ssq_verify.history import Terms
 from ssq_verify.machine import SETTINGS
@@ -139,7 +139,7 @@ def _told(case: _Case) -> _Told | None:
 
 def _run(case: _Case, line: Connection) -> None:
     """Simulate a scenario, on the disk."""
-    settle()
+    host.settle()
     case.disk.enter()
     chance = Random(case.seed)  # noqa: S311 - drawn from a seed, not a secret
     scenario = from_seed(case.seed, SETTINGS, case.terms, size=chance.randint(1, SIZE_MAX))

@@ -5,10 +5,7 @@ ack, release and extend without end; the drain takes all that is left, and tells
 that were used before the loss, to see that they can be used anew.
 """
 
-import ctypes
-import logging
 import os
-import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +16,7 @@ from random import Random
 from typing import Any
 
 from ssq_core.queue import utc_now
+from ssq_stress import host
 from ssq_stress.log import EventLog
 from ssq_stress.nemesis.power_loss import Disk
 from ssq_verify.execution import DRAIN_WORKER, EMPTY_POLLS_AT_END
@@ -27,7 +25,6 @@ from ssq_verify.recording import RecordingQueue
 from ssq_verify.scenario import Settings
 from ssq_verify.subject import Policy, load, terms
 
-_PR_SET_PDEATHSIG = 1
 ENQUEUE_SHARES = 0.05, 0.5, 0.95
 """Of all that is done, for a while: what one operation forgets to sync, another kind soon does for it."""
 STRETCH = 12
@@ -93,19 +90,11 @@ def use_anew(assignment: Assignment, answers: Connection) -> None:
         handle.drain()
 
 
-def settle() -> None:
-    """Head a process group, so that what the subject starts ends with it, and end with who started us."""
-    logging.disable()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.setpgid(0, 0)
-
-
 class _Handle:
     """One process's handle on the queue, with its log."""
 
     def __init__(self, assignment: Assignment) -> None:
-        settle()
+        host.settle()
         assignment.disk.enter()
         os.environ.update(assignment.environment)
         self.assignment = assignment

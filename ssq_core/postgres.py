@@ -9,7 +9,8 @@ another claim is about to take, and if that other one dies before its commit, a 
 is `fifo-relaxed`.
 
 Durability. An operation that returned is on the server's disk where its `synchronous_commit`, `fsync` and
-`full_page_writes` are on, as they are by default.
+`full_page_writes` are on, as they are by default. With `synchronous_commit` off the loss of power, and the
+death of the server as well, may undo what was answered in up to three times its `wal_writer_delay` before.
 """
 
 import secrets

@@ -14,6 +14,10 @@ Durability is the server's, by its settings; a worker that dies loses nothing un
     snapshots only (RDB)                    the death of the server undoes all since the last snapshot
     neither                                 the death of the server loses the queue
 
+After a loss of power a server with `everysec` or `no` may refuse to start (`Bad file format`): its log has
+grown, and zeros are where data had not been written. `valkey-check-aof --fix`, or `redis-check-aof --fix`, on
+the newest `*.incr.aof` cuts it off there; what is cut off is of what the table gives up. `ssq` does so, too.
+
 A failover to a replica may undo what the replica had not received: replication is asynchronous, under any of
 these. A step of the server's clock, or the other clock of a replica that takes over, makes leases and rests
 shorter or longer by as much. A job that was undone comes back, or is gone, whole: a script is one transaction

@@ -105,7 +105,7 @@ def test_a_server_that_is_not_installed_is_one_line(ssq, is_one_line, monkeypatc
         raise ServerNotInstalled("PostgreSQL")
 
     monkeypatch.delenv("SSQ_POSTGRES_URL", raising=False)
-    monkeypatch.setitem(serving._OWN, "postgres", missing)
+    monkeypatch.setattr(serving, "OWN", {"postgres": missing})
 
     code, _, error = ssq("verify", "postgres")
 

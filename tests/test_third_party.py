@@ -207,7 +207,7 @@ def test_a_package_breaks_what_the_table_says(name):
 def test_the_table_has_a_row_for_each_package():
     """Each row is a subject, and each subject that is somebody else's has a row."""
     assert sorted(table()) == sorted(NAMES)
-    ours = {"file", "memory", "naive-file", "postgres", "sqlite"}
+    ours = {"file", "memory", "naive-file", "postgres", "postgres-async", "sqlite"}
     ours |= {"redis", "redis-everysec", "redis-snapshots"}
     assert set(NAMES) == set(subject_module.names()) - ours
 

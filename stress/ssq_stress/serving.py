@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
 
 from ssq_stress.console import BadInput
-from ssq_stress.servers import Postgres, Redis, Server, ServerFailed, ServerNotInstalled
+from ssq_stress.servers import OWN, Server, ServerFailed, ServerNotInstalled
 from ssq_stress.servers.given import given_postgres, given_redis
 from ssq_verify import servers
 from ssq_verify.servers import NoServer, Place
@@ -51,7 +51,7 @@ def _named(reference: str, server: str) -> str | None:
 
 @contextmanager
 def _started(server: str, settings: Mapping[str, str], *, in_turns: bool) -> Iterator[tuple[Server, Place]]:
-    kind = _known(_OWN, server)
+    kind = _known(OWN, server)
     with kind(is_durable=not in_turns, has_clock=in_turns, settings={} if in_turns else settings) as own:
         yield own, Place(url=own.url, clock=str(own.clock_file) if in_turns else None)
 
@@ -66,7 +66,6 @@ def _known(kinds: Mapping[str, T], server: str) -> T:
     return kinds[server]
 
 
-_OWN: dict[str, type[Postgres | Redis]] = {"postgres": Postgres, "redis": Redis}
 _GIVEN: dict[str, Callable[..., AbstractContextManager[Place]]] = {
     "postgres": given_postgres,
     "redis": given_redis,

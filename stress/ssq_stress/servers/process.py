@@ -69,12 +69,13 @@ class ServerProcess:
         assert self._main is not None, f"start {self._name} first"
         return self._main.pid
 
-    def run(self, command: Sequence[str]) -> None:
-        """Run one of the server's programs to its end. Raises `ServerFailed`."""
+    def run(self, command: Sequence[str], *, answer: bytes = b"") -> None:
+        """Run one of the server's programs to its end, and answer what it asks. Raises `ServerFailed`."""
         with self.log.open("ab") as log:
-            code = self._popen(command, {}, log.fileno()).wait()
-        if code:
-            raise self._failed(f"{Path(command[0]).name} ended with code {code}")
+            program = self._popen(command, {}, log.fileno(), stdin=subprocess.PIPE)
+            program.communicate(answer)
+        if program.returncode:
+            raise self._failed(f"{Path(command[0]).name} ended with code {program.returncode}")
 
     def start(
         self, command: Sequence[str], *, is_ready: Callable[[], bool], environment: Mapping[str, str] = {}
@@ -136,7 +137,11 @@ class ServerProcess:
         server_time.release(self.clock_file)
 
     def _popen(
-        self, command: Sequence[str], environment: Mapping[str, str], log: int
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: int,
+        stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
         wrapper, user = _as_a_user()
         if user is not None:
@@ -147,7 +152,7 @@ class ServerProcess:
             [*wrapper, "env", *settings, *command],
             cwd=self.folder,
             env=_plain_environment(),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=log,
             stderr=log,
             start_new_session=True,

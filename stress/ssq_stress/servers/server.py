@@ -56,6 +56,10 @@ class Server(ABC):
             self.stop()
         self.start()
 
+    def mend(self) -> bool:
+        """Do what lets it start on damaged data that it refuses; returns whether there is such a thing."""
+        return False
+
     def kill(self) -> None:
         """Kill all its processes; what it wrote is on the disk, or in the kernel's hands."""
         self._process.kill()

@@ -77,8 +77,11 @@ _in_turns: dict[tuple[int, Place], InTurns] = {}
 """By process: a forked one has none of its parent's."""
 
 
-# What an operation that returned ok survives is the server's to say; by its defaults, power loss.
-@subject(promises=Promises(order="fifo-relaxed", max_clock_skew_seconds=None), server="postgres")
+PROMISES = Promises(order="fifo-relaxed", max_clock_skew_seconds=None)
+"""What an operation that returned ok survives is the server's to say; by its defaults, power loss."""
+
+
+@subject(promises=PROMISES, server="postgres")
 def open_queue(workdir: Path, policy: Policy) -> LeaseQueue:
     """Open the queue for one worker, in a table of its own."""
     place = servers.place("postgres")

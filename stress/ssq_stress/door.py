@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ssq_stress.console import BadInput
-from ssq_stress.faults import Fault
+from ssq_stress.faults import POWER_LOSS, Fault
 from ssq_verify import history as history_module
 from ssq_verify import subject as subject_module
 from ssq_verify.history import History, InvalidHistory
@@ -72,17 +72,21 @@ def duration(text: str) -> float:
 
 
 def faults_chosen(text: str) -> frozenset[Fault]:
-    """Return the faults in a comma-separated list; `all` means all, `none` none. Raises `BadInput`."""
+    """Return those in a comma-separated list that strike workers; `all`, `none`. Raises `BadInput`."""
     if text in {"all", "none"}:
         return frozenset(Fault) if text == "all" else frozenset()
     names = [name.strip() for name in text.split(",") if name.strip()]
-    for unknown in sorted(set(names) - set(Fault)):
-        raise BadInput(
-            f"--faults: {unknown}: no such fault; name some of {', '.join(Fault)}, or all, or none"
-        )
+    for unknown in sorted(set(names) - {*Fault, POWER_LOSS}):
+        known = ", ".join([*Fault, POWER_LOSS])
+        raise BadInput(f"--faults: {unknown}: no such fault; name some of {known}, or all, or none")
     if not names:
         raise BadInput("--faults is empty; name one or more, as in --faults kill,pause, or all, or none")
-    return frozenset(Fault(name) for name in names)
+    return frozenset(Fault(name) for name in names if name != POWER_LOSS)
+
+
+def takes_power(text: str) -> bool:
+    """Return whether power loss is among the faults that were chosen."""
+    return text == "all" or POWER_LOSS in [name.strip() for name in text.split(",")]
 
 
 def invariant_ids() -> tuple[str, ...]:

@@ -5,6 +5,9 @@ from enum import StrEnum
 
 OPERATION_PHASES = ("enqueue", "claim", "ack", "release", "extend")
 
+POWER_LOSS = "power-loss"
+"""Strikes all workers at once, whatever they do: chosen with the others, and no row of the matrix."""
+
 
 class Fault(StrEnum):
     """What strikes."""

@@ -68,7 +68,7 @@ def judge_round(
     jobs = list(effects.read(folders.effects))
     findings = effects.compared(history, jobs)
     found = judge.evidence(history)
-    told = _story(history, found, width)
+    told = told_shortest(history, found, width)
     base = append(history, out / "history.jsonl", number)
     judged = Judged(
         number=number,
@@ -124,7 +124,8 @@ def tally(history: History) -> Counter[str]:
 WORTH_COUNTING = frozenset({"crash", "pause", "clock", "io-error", "dead", "drained", "drain-cut"})
 
 
-def _story(history: History, found: Iterable[Evidence], width: int) -> list[Text]:
+def told_shortest(history: History, found: Iterable[Evidence], width: int) -> list[Text]:
+    """Return the story of the violation with the shortest witness, if there is one."""
     violations = [each.violation for each in found if each.violation is not None]
     if not violations:
         return []

@@ -17,13 +17,15 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from ssq_stress import coverage
+from ssq_stress import coverage, powerless
 from ssq_stress.conductor import Crew, Round
 from ssq_stress.effects import PROMISE, Clash
-from ssq_stress.faults import Fault
+from ssq_stress.faults import POWER_LOSS, Fault
 from ssq_stress.fetching import loader
 from ssq_stress.judging import Judged, judge_round, prepare
+from ssq_stress.losses import Losses
 from ssq_stress.nemesis import disk_full, skew
+from ssq_stress.powerless import Lost
 from ssq_stress.rounds import Ring, Seen, tail_seconds
 from ssq_verify import judge
 from ssq_verify.history import Header, Terms
@@ -73,6 +75,10 @@ class Plan:
     profile: str = "ci"
     strikes: int | None = None
     """End the faults of each round after so many, in whatever time."""
+    takes_power: bool = False
+    """Let the power fail, too, after the rounds."""
+    is_served: bool = False
+    """By a server that somebody gave, and that is not to be struck."""
     settings: Settings = SETTINGS
 
     @property
@@ -109,6 +115,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """While kills were to strike."""
     not_available: dict[str, str]
     """Faults that this machine can't do, with the reason."""
+    power_losses: int
+    """How often the power failed; what came of it is in a history of its own."""
     tally: dict[str, int]
     rounds: int
     seconds: float
@@ -121,6 +129,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def history(self) -> Path:
         """Where all that happened is written."""
         return Path(self.out) / "history.jsonl"
+
+    @property
+    def histories(self) -> tuple[Path, ...]:
+        """That, and what losses of power made."""
+        more = (Path(self.out) / powerless.HISTORY,) if self.power_losses else ()
+        return (self.history, *more)
 
 
 Tell = Callable[[Progress], None]
@@ -139,6 +153,7 @@ def stress(
     begun = time.monotonic()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as judges:
         run.through_rounds(judges)
+        lost = _losses(subject, plan, out, width)
         ended = time.monotonic()
         results = [pending.result() for pending in run.pending]
     judged = [result for result, _ in results]
@@ -150,13 +165,14 @@ def stress(
         subject=subject.reference,
         seed=plan.seed,
         profile=plan.profile,
-        verdicts=tuple(_verdicts(judged, run, not_available)),
+        verdicts=tuple(_verdicts(judged, run, not_available, lost)),
         faults=tuple(sorted(faults)),
         matrix=matrix,
         applicable=tuple(coverage.cell(*each) for each in coverage.applicable(faults, run.terms)),
         kills=kills,
         kills_per_second=round(paced / kill_seconds, 1) if kill_seconds else 0.0,
-        not_available={fault.value: reason for fault, reason in not_available.items()},
+        not_available=_reasons(not_available, lost),
+        power_losses=lost.count,
         tally=_summed(each.tally for each in judged),
         rounds=len(judged),
         seconds=round(ended - begun, 3),
@@ -166,7 +182,7 @@ def stress(
     )
     encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
     (out / "verdicts.json").write_bytes(encoded + b"\n")
-    stories = sorted((told for _, told in results if told), key=len)
+    stories = sorted((told for told in [*(told for _, told in results), [*lost.story]] if told), key=len)
     return report, stories[0] if stories else []
 
 
@@ -180,6 +196,18 @@ def unavailable(subject: Subject, plan: Plan, out: Path) -> dict[Fault, str]:
     }
     asked = {fault: reasons[fault]() for fault in sorted(plan.faults & set(reasons))}
     return {fault: reason for fault, reason in asked.items() if reason is not None}
+
+
+def _losses(subject: Subject, plan: Plan, out: Path, width: int) -> Lost:
+    if not plan.takes_power:
+        return Lost()
+    asked = Losses(count=powerless.COUNTS[plan.profile], seed=plan.seed)
+    return powerless.losses(subject, asked, out=out, width=width, is_given=plan.is_served)
+
+
+def _reasons(not_available: Mapping[Fault, str], lost: Lost) -> dict[str, str]:
+    reasons = {fault.value: reason for fault, reason in not_available.items()}
+    return reasons if lost.reason is None else reasons | {POWER_LOSS: lost.reason}
 
 
 def kinds_of(faults: frozenset[Fault]) -> list[frozenset[Fault]]:
@@ -286,12 +314,14 @@ class _Run:
         )
 
 
-def _verdicts(judged: list[Judged], run: _Run, not_available: dict[Fault, str]) -> list[Verdict]:
-    verdicts = []
+def _verdicts(judged: list[Judged], run: _Run, not_available: dict[Fault, str], lost: Lost) -> list[Verdict]:
+    verdicts, everything = [], [*(found for each in judged for found in each.evidence), *lost.evidence]
     for name in judge.IDS:
-        parts = [found for each in judged for found in each.evidence if found.invariant == name]
-        verdicts.append(_needing_power(judge.verdict(together(parts), ways=(WAY,))))
-    gate = coverage_verdict(judged, run.faults, run.terms, not_available, profile=run.plan.profile)
+        parts = [found for found in everything if found.invariant == name]
+        verdicts.append(powerless.resting(judge.verdict(together(parts), ways=(WAY,)), lost))
+    gate = coverage_verdict(
+        judged, run.faults, run.terms, _reasons(not_available, lost), profile=run.plan.profile
+    )
     return [*verdicts, _side_effects(judged), gate]
 
 
@@ -306,15 +336,6 @@ def _unseen(judged: list[Judged]) -> bool:
     parts = [found for each in judged for found in each.evidence if found.invariant == judge.NOT_VACUOUS]
     seen = together(parts).seen
     return not all(count for what, count in seen.items() if "superseded" in what or what in TAKES_TIME)
-
-
-def _needing_power(verdict: Verdict) -> Verdict:
-    """No fault of these takes the power away: that is said, and left to the simulation."""
-    if verdict.invariant != "durable" or verdict.verdict is not Finding.VACUOUS:
-        return verdict
-    return msgspec.structs.replace(
-        verdict, needs="simulation", sentence="no fault of this run takes the power away"
-    )
 
 
 def _side_effects(judged: list[Judged]) -> Verdict:
@@ -338,7 +359,7 @@ def coverage_verdict(
     judged: Sequence[Judged],
     faults: frozenset[Fault],
     terms: Terms,
-    not_available: Mapping[Fault, str],
+    not_available: Mapping[str, str],
     *,
     profile: str,
 ) -> Verdict:
@@ -346,7 +367,7 @@ def coverage_verdict(
     matrix = _summed(each.matrix for each in judged)
     missing = [f"{fault} is not available: {reason}" for fault, reason in sorted(not_available.items())]
     if not faults and not missing:
-        missing = ["no fault was asked for"]
+        missing = ["no fault that strikes single workers was asked for"]
     if empty := coverage.empty(matrix, faults, terms, profile=profile):
         names = ", ".join(coverage.cell(*each) for each in empty)
         missing.append(f"{_seldom(coverage.NEEDED[profile])}: {names}")

@@ -1,6 +1,7 @@
 """What does `ssq stress` show? While it runs how things stand; then verdicts, what struck where, a story."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,15 @@ from rich.text import Text
 
 from ssq_stress.commands import title
 from ssq_stress.console import say, say_json, stress_shown, width
-from ssq_stress.door import duration, faults_chosen, fit_for_stress, named_subject, room_for, writable
+from ssq_stress.door import (
+    duration,
+    faults_chosen,
+    fit_for_stress,
+    named_subject,
+    room_for,
+    takes_power,
+    writable,
+)
 from ssq_stress.faults import Fault, Phase
 from ssq_stress.serving import served
 from ssq_verify.report.document import verdict_documents
@@ -62,8 +71,10 @@ def stress(
         rate=rate,
         seed=seed,
         profile=profile,
+        takes_power=takes_power(faults),
     )
-    with served(reference, subject, in_turns=False), room_for(out), stress_shown() as tell:
+    with served(reference, subject, in_turns=False) as own, room_for(out), stress_shown() as tell:
+        plan = replace(plan, is_served=subject.server is not None and own is None)
         report, story = runner.stress(subject, plan, out=out, tell=tell, width=width())
     if as_json:
         document = msgspec.to_builtins(report) | {"verdicts": verdict_documents(report.verdicts)}
@@ -84,7 +95,7 @@ def lines(report: "Report", story: list[Text], *, columns: int) -> list[Text]:
     for clash in report.clashes[:1]:
         shown += paragraph(f"side effects: {clash.sentence}", width=columns)
     shown.append(Text(f"history, verdicts: {printable(report.out)}", style="dim"))
-    shown.append(Text(f"ssq check {report.history}"))
+    shown += [Text(f"ssq check {path}") for path in report.histories]
     return shown
 
 
@@ -109,5 +120,7 @@ def _told(report: "Report") -> str:
     counts = [f"{report.tally[key]:,} {name}" for key, name in TOLD.items() if report.tally.get(key)]
     if report.kills_per_second:
         counts.append(f"{report.kills:,} kills, {report.kills_per_second:.1f} a second while kills struck")
+    if report.power_losses:
+        counts.append(f"{report.power_losses} losses of power")
     rounds = f"{report.rounds} rounds" if report.rounds != 1 else "1 round"
     return " · ".join([f"{rounds}, {report.seconds:.0f} s", *counts])

@@ -20,6 +20,7 @@ from typing import Any
 from ssq_stress.disk_states import Compared, compare
 from ssq_stress.losses import Losses, held_to_power_loss, lose_power, undone
 from ssq_stress.nemesis.power_loss import NotAvailable
+from ssq_stress.resident import OnDisk, resident
 from ssq_verify import invariants
 from ssq_verify.judge import judge
 from ssq_verify.scenario import SEED
@@ -32,6 +33,10 @@ SUBJECTS = {
     "sqlite": "sqlite",
     "file, unsynced": "ssq_verify.subjects.file:open_unsynced",
     "sqlite, unsynced": "ssq_verify.subjects.sqlite:open_unsynced",
+    "postgres": "postgres",
+    "postgres, synchronous_commit=off": "postgres-async",
+    "redis, appendfsync=always": "redis",
+    "redis, appendfsync=everysec": "redis-everysec",
 }
 UNDONE_MAX = 1_000_000
 MODELS = {"file": tuple(Model), "file, unsynced": (Model.ORDERED,)}
@@ -46,9 +51,10 @@ def measured(name: str, losses: int, compared: int, seed: int) -> dict[str, Any]
 
 def lost(name: str, *, losses: int, seed: int) -> dict[str, Any]:
     """Let a queue's disk lose its power so many times; return what was acknowledged, and what was lost."""
-    begun = time.monotonic()
+    begun, subject = time.monotonic(), load(SUBJECTS[name])
+    living = resident(subject)
     with tempfile.TemporaryDirectory(prefix="ssq-") as folder:
-        history = lose_power(load(SUBJECTS[name]), Losses(count=losses, seed=seed), Path(folder))
+        history = lose_power(subject, Losses(count=losses, seed=seed), Path(folder), living)
     verdicts = judge(history, ways=("stress",))
     gone = undone(history, limit=UNDONE_MAX)
     return {
@@ -59,6 +65,7 @@ def lost(name: str, *, losses: int, seed: int) -> dict[str, Any]:
         "acknowledged": invariants.exercised(held_to_power_loss(history), "durable"),
         "lost": len(gone),
         "losses_with_lost": len({violation.run for violation in gone}),
+        "mended": living.mended if isinstance(living, OnDisk) else 0,
         "violated": [each.invariant for each in verdicts if each.verdict is Finding.VIOLATED],
         "unknown": [each.invariant for each in verdicts if each.verdict is Finding.UNKNOWN],
         "seconds": round(time.monotonic() - begun, 1),
@@ -70,7 +77,8 @@ def contained(name: str, *, count: int, seed: int) -> dict[str, Any]:
     begun, extents, missing = time.monotonic(), Counter[str](), []
     models = MODELS.get(name, ())
     with tempfile.TemporaryDirectory(prefix="ssq-") as folder:
-        for each in compare(load(SUBJECTS[name]), Path(folder), count=count, seed=seed):
+        # What can't be simulated isn't opened either: a server's queue has no server here.
+        for each in compare(load(SUBJECTS[name]), Path(folder), count=count, seed=seed) if count else ():
             extents[_extent(each)] += 1
             missing += [f"{model}, seed {each.seed}" for model in models if not each.is_allowed(model)]
     return {

@@ -101,14 +101,15 @@ def power_losses_table(results: Results) -> Iterator[str]:
     """Yield the lines of what real losses of power took, and of what the models say to that."""
     yield from _where(results)
     yield "One or two processes enqueue, claim and ack when their ext4 is cut off; acknowledged are enqueues"
-    yield "and acks that had returned. States are what losses left of the simulated queue, beside its models."
+    yield "and acks that had returned. Mended is what a server refused to start on until its log was cut off."
+    yield "States are what losses left of the simulated queue, beside its models."
     yield ""
     states = ("states compared", "with a part of the unsynced", "not allowed")
-    yield _row("queue", "losses", "acknowledged", "of these lost", "in so many losses", *states)
-    yield _row(":---", *["---:"] * 7)
+    yield _row("queue", "losses", "acknowledged", "of these lost", "in so many losses", "mended", *states)
+    yield _row(":---", *["---:"] * 8)
     for run in results["runs"]:
         parts = (f"{run[part]:,}" for part in ("losses", "acknowledged", "lost", "losses_with_lost"))
-        yield _row(run["queue"], *parts, *_states(run["states"]))
+        yield _row(run["queue"], *parts, str(run["mended"] or ""), *_states(run["states"]))
 
 
 def _states(states: Results) -> tuple[str, str, str]:

@@ -115,6 +115,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seconds_to_verdict: float
     """From the end of the last round to here."""
     clashes: tuple[Clash, ...]
+    struck: dict[str, tuple[str, ...]]
+    """By what was violated, the events that struck whoever was about it."""
     out: str
 
     @property
@@ -162,12 +164,18 @@ def stress(
         seconds=round(ended - begun, 3),
         seconds_to_verdict=round(time.monotonic() - ended, 3),
         clashes=tuple(clash for each in judged for clash in each.clashes),
+        struck=_joined(each.struck for each in judged),
         out=str(out),
     )
-    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (out / "verdicts.json").write_bytes(encoded + b"\n")
+    write(report)
     stories = sorted((told for _, told in results if told), key=len)
     return report, stories[0] if stories else []
+
+
+def write(report: Report) -> None:
+    """Write the verdicts beside the history."""
+    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
+    (Path(report.out) / "verdicts.json").write_bytes(encoded + b"\n")
 
 
 def unavailable(subject: Subject, plan: Plan, out: Path) -> dict[Fault, str]:
@@ -369,3 +377,11 @@ def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     for each in counts:
         total.update(each)
     return dict(sorted(total.items()))
+
+
+def _joined(parts: Iterable[dict[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    joined: dict[str, set[str]] = {}
+    for part in parts:
+        for name, kinds in part.items():
+            joined.setdefault(name, set()).update(kinds)
+    return {name: tuple(sorted(kinds)) for name, kinds in sorted(joined.items())}

@@ -13,9 +13,18 @@ import msgspec
 from rich.text import Text
 
 from ssq_stress.console import BadInput, progress_shown, say, say_json, width
-from ssq_stress.door import chosen, duration, named_history, named_repro, named_subject, room_for, writable
+from ssq_stress.door import (
+    chosen,
+    duration,
+    named_history,
+    named_repro,
+    named_subject,
+    result_file,
+    room_for,
+    writable,
+)
 from ssq_stress.serving import served
-from ssq_stress.telling import replay_commands, stories
+from ssq_stress.telling import replay_commands, stories, write_junit
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import paragraph, printable
@@ -45,6 +54,7 @@ def verify(
     lasts: str | None,
     invariants: str | None,
     out: Path | None,
+    junit: Path | None,
     as_json: bool,
 ) -> int:
     """Drive a subject, judge it, and show the verdicts. Raises `BadInput`."""
@@ -52,7 +62,7 @@ def verify(
     only = chosen(invariants)
     queue = named_subject(reference)
     seed = resumed(queue.reference, profile) if seed is None else seed
-    out = writable(out or new_folder(queue.reference))
+    out, junit = writable(out or new_folder(queue.reference)), result_file(junit, "--junit")
     if not as_json:
         say([title("verify", queue.reference, f"profile {profile}", f"seed {seed}")])
     from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
@@ -70,6 +80,9 @@ def verify(
                 seconds=seconds,
             )
         keep_seed(queue.reference, profile, report.next_seed)
+        if junit is not None:
+            suite, history, by_name = f"ssq verify {report.subject}", out / "history.jsonl", only is not None
+            write_junit(junit, report.verdicts, suite=suite, seed=seed, history=history, by_name=by_name)
         if as_json:
             say_json(_document(report, seed))
         else:

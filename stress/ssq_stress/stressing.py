@@ -10,10 +10,18 @@ from rich.text import Text
 
 from ssq_stress.commands import title
 from ssq_stress.console import say, say_json, stress_shown, width
-from ssq_stress.door import duration, faults_chosen, fit_for_stress, named_subject, room_for, writable
+from ssq_stress.door import (
+    duration,
+    faults_chosen,
+    fit_for_stress,
+    named_subject,
+    result_file,
+    room_for,
+    writable,
+)
 from ssq_stress.faults import Fault, Phase
 from ssq_stress.serving import served
-from ssq_stress.telling import replay_commands, stories
+from ssq_stress.telling import replay_commands, stories, write_junit
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import GAP, paragraph, printable
 from ssq_verify.report.table import summary, verdict_table
@@ -46,12 +54,13 @@ def stress(
     seed: int,
     profile: str,
     out: Path,
+    junit: Path | None,
     as_json: bool,
 ) -> int:
     """Stress a subject, and show the verdicts. Raises `BadInput`."""
     seconds, chosen = duration(lasts), faults_chosen(faults)
     subject = fit_for_stress(named_subject(reference))
-    out = writable(out)
+    out, junit = writable(out), result_file(junit, "--junit")
     if not as_json:
         crew = f"{workers} workers, {producers} producers"
         say([title("stress", subject.reference, crew, f"profile {profile}", f"seed {seed}"), Text()])
@@ -72,6 +81,9 @@ def stress(
         verdicts = back_to_simulation.with_repros(report.verdicts, sought.repros)
         report = msgspec.structs.replace(report, verdicts=verdicts)
         runner.write(report)
+    if junit is not None:
+        suite = f"ssq stress {report.subject}"
+        write_junit(junit, report.verdicts, suite=suite, seed=report.seed, history=report.history)
     if as_json:
         document = msgspec.to_builtins(report) | {"verdicts": verdict_documents(report.verdicts)}
         say_json(document | {"simulated": msgspec.to_builtins(sought)})

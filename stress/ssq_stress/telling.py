@@ -1,12 +1,14 @@
-"""How is a violation told that a repro shows again? By its story, and the commands that replay all."""
+"""How is a violation told that a repro shows again? To people by its story, to programs as JUnit XML."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from rich.text import Text
 
 from ssq_stress.console import width
-from ssq_stress.door import named_repro
+from ssq_stress.door import named_repro, room_for
+from ssq_verify.report.junit import junit
 from ssq_verify.report.layout import printable
 from ssq_verify.report.story import story
 from ssq_verify.verdict import Finding, Verdict
@@ -47,3 +49,30 @@ def replay_commands(verdicts: Sequence[Verdict]) -> list[str]:
 def _by_repro(verdicts: Sequence[Verdict]) -> list[Verdict]:
     violated = [v for v in verdicts if v.verdict is Finding.VIOLATED and v.repro is not None]
     return sorted(violated, key=lambda verdict: len(named_repro(Path(verdict.repro or "")).scenario.steps))
+
+
+def write_junit(
+    path: Path,
+    verdicts: Sequence[Verdict],
+    *,
+    suite: str,
+    seed: int,
+    history: Path,
+    by_name: bool = False,
+) -> None:
+    """Write the verdicts as JUnit XML. Raises `BadInput`."""
+    told = {each.invariant: _in_words(each, history) for each in verdicts if each.verdict is Finding.VIOLATED}
+    properties = {"seed": str(seed), "history": str(history)}
+    with room_for(path):
+        path.write_bytes(junit(verdicts, suite=suite, properties=properties, told=told, by_name=by_name))
+
+
+def _in_words(verdict: Verdict, history: Path) -> str:
+    """Return what happened, an event a line, and the command that shows it again."""
+    if verdict.repro is not None:
+        steps = named_repro(Path(verdict.repro)).steps
+        return "\n".join([*steps, "", f"ssq replay {verdict.repro}"])
+    if verdict.violation is None:
+        return f"ssq check {history}"
+    witness = [msgspec.json.encode(event).decode() for event in verdict.violation.witness]
+    return "\n".join([*witness, "", f"ssq check {history} --invariants {verdict.invariant}"])

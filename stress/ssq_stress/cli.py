@@ -57,6 +57,7 @@ class Sweep(StrEnum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Junit = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML, too.")]
 Invariants = Annotated[
     str | None,
     typer.Option("--invariants", metavar="A,B", help="Judge only these; `ssq explain` lists them."),
@@ -97,11 +98,12 @@ def verify(
     sweep: Annotated[
         Sweep | None, typer.Option(help="Instead, measure how wrong clocks may be, and how long pauses.")
     ] = None,
+    junit: Junit = None,
     json: Json = False,
 ) -> int:
     """Drive a queue through many runs and judge what it did."""
     if sweep is not None:
-        if seconds is not None or invariants is not None:
+        if any(option is not None for option in (seconds, invariants, junit)):
             raise BadInput(
                 f"--sweep {sweep} ends by itself and judges what it measures; leave out the others"
             )
@@ -113,6 +115,7 @@ def verify(
         lasts=seconds,
         invariants=invariants,
         out=out,
+        junit=junit,
         as_json=json,
     )
 
@@ -141,6 +144,7 @@ def stress(
     out: Annotated[
         Path | None, typer.Option(help="Where to write. [default: .ssq/runs/TIME-SUBJECT]")
     ] = None,
+    junit: Junit = None,
     json: Json = False,
 ) -> int:
     """Let real processes work on a queue, kill, freeze and mislead them, and judge what they did."""
@@ -154,6 +158,7 @@ def stress(
         seed=seed,
         profile=profile.value,
         out=out or commands.new_folder(subject),
+        junit=junit,
         as_json=json,
     )
 

@@ -5,7 +5,6 @@ Heavy modules (DuckDB, Hypothesis) are imported by the command that needs them: 
 
 import os
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,18 @@ import msgspec
 from rich.text import Text
 
 from ssq_stress.console import BadInput, progress_shown, say, say_json, width
-from ssq_stress.door import chosen, duration, named_history, named_repro, named_subject, room_for, writable
+from ssq_stress.door import (
+    chosen,
+    duration,
+    named_history,
+    named_repro,
+    named_subject,
+    result_file,
+    room_for,
+    writable,
+)
 from ssq_stress.serving import served
+from ssq_stress.telling import replay_commands, stories, write_junit
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import paragraph, printable
@@ -24,7 +33,7 @@ from ssq_verify.report.story import story
 from ssq_verify.report.table import explored_lines, summary, verdict_table
 from ssq_verify.scenario import SEED
 from ssq_verify.subject import NotInstalled, Subject, safe_name
-from ssq_verify.verdict import EXIT_OK, EXIT_UNDECIDED, EXIT_VIOLATED, Finding, Verdict, exit_code
+from ssq_verify.verdict import EXIT_OK, EXIT_UNDECIDED, EXIT_VIOLATED, Verdict, exit_code
 
 if TYPE_CHECKING:
     from ssq_verify.repro import Replayed, Repro
@@ -45,6 +54,7 @@ def verify(
     lasts: str | None,
     invariants: str | None,
     out: Path | None,
+    junit: Path | None,
     as_json: bool,
 ) -> int:
     """Drive a subject, judge it, and show the verdicts. Raises `BadInput`."""
@@ -52,7 +62,7 @@ def verify(
     only = chosen(invariants)
     queue = named_subject(reference)
     seed = resumed(queue.reference, profile) if seed is None else seed
-    out = writable(out or new_folder(queue.reference))
+    out, junit = writable(out or new_folder(queue.reference)), result_file(junit, "--junit")
     if not as_json:
         say([title("verify", queue.reference, f"profile {profile}", f"seed {seed}")])
     from ssq_verify.verify import verify as verified  # noqa: PLC0415 - see the module's docstring
@@ -70,6 +80,9 @@ def verify(
                 seconds=seconds,
             )
         keep_seed(queue.reference, profile, report.next_seed)
+        if junit is not None:
+            suite, history, by_name = f"ssq verify {report.subject}", out / "history.jsonl", only is not None
+            write_junit(junit, report.verdicts, suite=suite, seed=seed, history=history, by_name=by_name)
         if as_json:
             say_json(_document(report, seed))
         else:
@@ -235,9 +248,9 @@ def _show(report: "Report", out: Path) -> None:
     """Show the verdicts, what they rest on, the stories, and what to do next."""
     say([Text(), *verdict_table(report.verdicts, width=width()), Text(), summary(report.verdicts)])
     say([*explored_lines(report.explored, report.raced, width=width()), *_covered(report), Text()])
-    say(_stories(report.verdicts))
+    say(stories(report.verdicts))
     say([Text(f"history, verdicts and repros: {printable(str(out))}", style="dim")])
-    say(_replay_commands(report.verdicts)[:1])
+    say(replay_commands(report.verdicts)[:1])
 
 
 def _covered(report: "Report") -> list[Text]:
@@ -251,33 +264,6 @@ def _covered(report: "Report") -> list[Text]:
         what = f"not simulated: {printable(report.not_simulatable)}; {rest} on stress alone"
         lines += paragraph(what, width=width(), style="yellow")
     return lines
-
-
-def _stories(verdicts: Sequence[Verdict]) -> list[Text | str]:
-    """Tell the shortest violation, and name the command that replays each of the others."""
-    ordered = _by_repro(verdicts)
-    if not ordered:
-        return []
-    first, *others = ordered
-    lines: list[Text | str] = [*_replayed_story(first), Text()]
-    commands = [(each.invariant, each.repro) for each in others]
-    commands += [(each.invariant, other) for each in ordered for other in each.also]
-    if commands:
-        name_width = max(len(name) for name, _ in commands)
-        lines.append(Text("the others:", style="dim"))
-        lines += [f"  {name:<{name_width}}  ssq replay {repro}" for name, repro in sorted(commands)]
-        lines.append(Text())
-    return lines
-
-
-def _replayed_story(verdict: Verdict) -> list[Text]:
-    from ssq_verify.repro import replay as replayed  # noqa: PLC0415 - see the module's docstring
-
-    assert verdict.repro is not None
-    outcome = replayed(named_repro(Path(verdict.repro)), processes=1)
-    if outcome.violation is None:
-        return [Text(f"{verdict.invariant}: {printable(verdict.sentence)}; its repro did not show it again")]
-    return story(outcome.history, outcome.violation, width=width(), raced=outcome.raced)
 
 
 def _result(outcome: "Replayed") -> Text:
@@ -295,15 +281,6 @@ def _result(outcome: "Replayed") -> Text:
     line = f"{result.removesuffix(' nearby')}: {outcome.repro.invariant}{more.get(result, '')}"
     style = "bold red" if outcome.still_fails else "bold green"
     return Text(line, style="yellow" if result == "diverged" else style)
-
-
-def _replay_commands(verdicts: Sequence[Verdict]) -> list[str]:
-    return [f"ssq replay {verdict.repro}" for verdict in _by_repro(verdicts)]
-
-
-def _by_repro(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    violated = [v for v in verdicts if v.verdict is Finding.VIOLATED and v.repro is not None]
-    return sorted(violated, key=lambda verdict: len(named_repro(Path(verdict.repro or "")).scenario.steps))
 
 
 def _witness_length(verdict: Verdict) -> int:

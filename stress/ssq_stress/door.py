@@ -114,6 +114,21 @@ def writable(folder: Path) -> Path:
     return folder
 
 
+def result_file(path: Path | None, option: str) -> Path | None:
+    """Make the folder of a file that results go to, before anything runs. Raises `BadInput`."""
+    if path is None:
+        return None
+    if path.is_dir():
+        raise BadInput(f"{option} {path}: is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{option} {path}: can not write there ({error.strerror}); name another file"
+        ) from error
+    return path
+
+
 @contextmanager
 def room_for(folder: Path) -> Iterator[None]:
     """Say of a disk that is full, or was taken away, that it is so. Raises `BadInput`."""

@@ -43,6 +43,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     clash_count: int
     tally: dict[str, int]
     """Operations, claims, and so on, by name."""
+    struck: dict[str, tuple[str, ...]]
+    """By what was violated, the events that struck whoever was about it: `crash`, `pause`, `io-error`."""
 
     @property
     def kills(self) -> int:
@@ -79,6 +81,7 @@ def judge_round(
         clashes=_kept(findings, number, base),
         clash_count=len(findings.clashes),
         tally=dict(tally(history)),
+        struck=dict(_struck(history, found)),
     )
     _let_go(folders, keep_effects=bool(findings.clashes))
     return judged, told
@@ -121,6 +124,7 @@ def tally(history: History) -> Counter[str]:
     return counts
 
 
+STRIKES = frozenset({"crash", "io-error", "pause"})
 WORTH_COUNTING = frozenset({"crash", "pause", "clock", "io-error", "dead", "drained", "drain-cut"})
 
 
@@ -131,6 +135,14 @@ def told_shortest(history: History, found: Iterable[Evidence], width: int) -> li
         return []
     shortest = min(violations, key=lambda violation: len(violation.witness))
     return story(*excerpt(history, shortest), width=width)
+
+
+def _struck(history: History, found: Iterable[Evidence]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield, by the invariant, which faults struck whoever was about its violation."""
+    for each in found:
+        if each.violation is not None:
+            shown, _ = excerpt(history, each.violation)
+            yield each.invariant, tuple(sorted({event.f for event in shown.events} & STRIKES))
 
 
 def excerpt(history: History, violation: Violation) -> tuple[History, Violation]:
@@ -166,7 +178,7 @@ def _strikes_on(history: History, about: Iterable[Operation]) -> set[int]:
             later = history.events[operation.inv_index + 1 :]
             its = (event for event in later if event.worker == operation.worker)
             after = next((event for event in its if event.index != operation.ret_index), None)
-            if after is not None and after.f in {"crash", "io-error", "pause"}:
+            if after is not None and after.f in STRIKES:
                 struck.add(after.index)
     return struck
 

@@ -4,13 +4,14 @@ The verdict `durable` rests on them, and every other promise as well: what is le
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 from rich.text import Text
 
-from ssq_stress.faults import POWER_LOSS
+from ssq_stress.faults import POWER_LOSS, Fault
 from ssq_stress.judging import told_shortest
 from ssq_stress.losses import Losses, lose_power
 from ssq_stress.nemesis import power_loss
@@ -35,6 +36,11 @@ class Lost:
     story: tuple[Text, ...] = ()
     reason: str | None = None
     """Why this machine can't do it, if it was to be done."""
+
+    def reasons(self, not_available: Mapping[Fault, str]) -> dict[str, str]:
+        """Return why faults could not strike, this one among them."""
+        reasons = {fault.value: reason for fault, reason in not_available.items()}
+        return reasons if self.reason is None else reasons | {POWER_LOSS: self.reason}
 
 
 def unavailable(subject: Subject, *, is_given: bool) -> str | None:

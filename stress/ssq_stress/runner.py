@@ -20,7 +20,7 @@ from rich.text import Text
 from ssq_stress import coverage, powerless
 from ssq_stress.conductor import Crew, Round
 from ssq_stress.effects import PROMISE, Clash
-from ssq_stress.faults import POWER_LOSS, Fault
+from ssq_stress.faults import Fault
 from ssq_stress.fetching import loader
 from ssq_stress.judging import Judged, judge_round, prepare
 from ssq_stress.losses import Losses
@@ -123,6 +123,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seconds_to_verdict: float
     """From the end of the last round to here."""
     clashes: tuple[Clash, ...]
+    struck: dict[str, tuple[str, ...]]
+    """By what was violated, the events that struck whoever was about it."""
     out: str
 
     @property
@@ -171,19 +173,25 @@ def stress(
         applicable=tuple(coverage.cell(*each) for each in coverage.applicable(faults, run.terms)),
         kills=kills,
         kills_per_second=round(paced / kill_seconds, 1) if kill_seconds else 0.0,
-        not_available=_reasons(not_available, lost),
+        not_available=lost.reasons(not_available),
         power_losses=lost.count,
         tally=_summed(each.tally for each in judged),
         rounds=len(judged),
         seconds=round(ended - begun, 3),
         seconds_to_verdict=round(time.monotonic() - ended, 3),
         clashes=tuple(clash for each in judged for clash in each.clashes),
+        struck=_joined(each.struck for each in judged),
         out=str(out),
     )
-    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (out / "verdicts.json").write_bytes(encoded + b"\n")
+    write(report)
     stories = sorted((told for told in [*(told for _, told in results), [*lost.story]] if told), key=len)
     return report, stories[0] if stories else []
+
+
+def write(report: Report) -> None:
+    """Write the verdicts beside the history."""
+    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
+    (Path(report.out) / "verdicts.json").write_bytes(encoded + b"\n")
 
 
 def unavailable(subject: Subject, plan: Plan, out: Path) -> dict[Fault, str]:
@@ -203,11 +211,6 @@ def _losses(subject: Subject, plan: Plan, out: Path, width: int) -> Lost:
         return Lost()
     asked = Losses(count=powerless.COUNTS[plan.profile], seed=plan.seed)
     return powerless.losses(subject, asked, out=out, width=width, is_given=plan.is_served)
-
-
-def _reasons(not_available: Mapping[Fault, str], lost: Lost) -> dict[str, str]:
-    reasons = {fault.value: reason for fault, reason in not_available.items()}
-    return reasons if lost.reason is None else reasons | {POWER_LOSS: lost.reason}
 
 
 def kinds_of(faults: frozenset[Fault]) -> list[frozenset[Fault]]:
@@ -320,7 +323,7 @@ def _verdicts(judged: list[Judged], run: _Run, not_available: dict[Fault, str], 
         parts = [found for found in everything if found.invariant == name]
         verdicts.append(powerless.resting(judge.verdict(together(parts), ways=(WAY,)), lost))
     gate = coverage_verdict(
-        judged, run.faults, run.terms, _reasons(not_available, lost), profile=run.plan.profile
+        judged, run.faults, run.terms, lost.reasons(not_available), profile=run.plan.profile
     )
     return [*verdicts, _side_effects(judged), gate]
 
@@ -390,3 +393,11 @@ def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     for each in counts:
         total.update(each)
     return dict(sorted(total.items()))
+
+
+def _joined(parts: Iterable[dict[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    joined: dict[str, set[str]] = {}
+    for part in parts:
+        for name, kinds in part.items():
+            joined.setdefault(name, set()).update(kinds)
+    return {name: tuple(sorted(kinds)) for name, kinds in sorted(joined.items())}

@@ -1,5 +1,6 @@
 """What does `ssq stress` show? While it runs how things stand; then verdicts, what struck where, a story."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +16,21 @@ from ssq_stress.door import (
     faults_chosen,
     fit_for_stress,
     named_subject,
+    result_file,
     room_for,
     takes_power,
     writable,
 )
 from ssq_stress.faults import Fault, Phase
 from ssq_stress.serving import served
+from ssq_stress.telling import replay_commands, stories, write_junit
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import GAP, paragraph, printable
 from ssq_verify.report.table import summary, verdict_table
 from ssq_verify.verdict import exit_code
 
 if TYPE_CHECKING:
+    from ssq_stress.back_to_simulation import Sought
     from ssq_stress.runner import Report
 
 TOLD = {
@@ -52,16 +56,17 @@ def stress(
     seed: int,
     profile: str,
     out: Path,
+    junit: Path | None,
     as_json: bool,
 ) -> int:
     """Stress a subject, and show the verdicts. Raises `BadInput`."""
     seconds, chosen = duration(lasts), faults_chosen(faults)
     subject = fit_for_stress(named_subject(reference))
-    out = writable(out)
+    out, junit = writable(out), result_file(junit, "--junit")
     if not as_json:
         crew = f"{workers} workers, {producers} producers"
         say([title("stress", subject.reference, crew, f"profile {profile}", f"seed {seed}"), Text()])
-    from ssq_stress import runner  # noqa: PLC0415 - it loads DuckDB
+    from ssq_stress import back_to_simulation, runner  # noqa: PLC0415 - they load DuckDB
 
     plan = runner.Plan(
         seconds=seconds,
@@ -76,11 +81,21 @@ def stress(
     with served(reference, subject, in_turns=False) as own, room_for(out), stress_shown() as tell:
         plan = replace(plan, is_served=subject.server is not None and own is None)
         report, story = runner.stress(subject, plan, out=out, tell=tell, width=width())
+        sought = back_to_simulation.seek(subject, report, out=out, processes=os.cpu_count() or 1)
+        verdicts = back_to_simulation.with_repros(report.verdicts, sought.repros)
+        report = msgspec.structs.replace(report, verdicts=verdicts)
+        runner.write(report)
+    if junit is not None:
+        suite = f"ssq stress {report.subject}"
+        write_junit(junit, report.verdicts, suite=suite, seed=report.seed, history=report.history)
     if as_json:
         document = msgspec.to_builtins(report) | {"verdicts": verdict_documents(report.verdicts)}
-        say_json(document)
+        say_json(document | {"simulated": msgspec.to_builtins(sought)})
     else:
         say(lines(report, story, columns=width()))
+        say(simulated_lines(report, sought, columns=width()))
+        say(stories(report.verdicts))
+        say(last_lines(report))
     return exit_code(report.verdicts)
 
 
@@ -94,9 +109,33 @@ def lines(report: "Report", story: list[Text], *, columns: int) -> list[Text]:
     shown += [Text(), *story, Text()] if story else []
     for clash in report.clashes[:1]:
         shown += paragraph(f"side effects: {clash.sentence}", width=columns)
-    shown.append(Text(f"history, verdicts: {printable(report.out)}", style="dim"))
-    shown += [Text(f"ssq check {path}") for path in report.histories]
     return shown
+
+
+def simulated_lines(report: "Report", sought: "Sought", *, columns: int) -> list[Text]:
+    """Say what simulated workers broke as the real ones did, and what there is of the rest."""
+    among = f"among {sought.schedules:,} simulated schedules"
+    shown = []
+    if sought.repros:
+        names = ", ".join(sorted(sought.repros))
+        shown += paragraph(f"found again {among}, each time alike: {names}", width=columns)
+    if sought.missing:
+        reason = f"not simulated: {sought.reason}" if sought.reason else f"not found {among}"
+        names = ", ".join(sought.missing)
+        what = (
+            f"no deterministic repro of {names}: {reason}; there is the timetable of seed {report.seed}, and"
+        )
+        shown += paragraph(what, width=columns, style="yellow")
+        shown += [Text(f"  ssq check {report.history} --invariants {name}") for name in sought.missing]
+    return [*shown, Text()] if shown else []
+
+
+def last_lines(report: "Report") -> list[Text]:
+    """Say where everything is, and what to run next."""
+    where = Text(f"history, verdicts and repros: {printable(report.out)}", style="dim")
+    checks = [f"ssq check {path}" for path in report.histories]
+    commands = [*checks, *replay_commands(report.verdicts)[:1]]
+    return [where, *map(Text, commands)]
 
 
 def matrix_lines(matrix: dict[str, int], faults: Iterable[Fault], applicable: Iterable[str]) -> list[Text]:

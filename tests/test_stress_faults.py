@@ -12,7 +12,7 @@ import pytest
 
 from ssq_core.queue import QueueIOError, RetryPolicy, utc_now
 from ssq_core.sqlite import SqliteWorkerQueue
-from ssq_stress import runner
+from ssq_stress import runner, side_verdicts
 from ssq_stress.board import Board, Field
 from ssq_stress.coverage import applicable
 from ssq_stress.faults import Fault, Order, Phase
@@ -223,7 +223,7 @@ def test_what_can_not_be_done_is_said(tmp_path, monkeypatch):
     plan = runner.Plan(faults=frozenset({Fault.DISK_FULL}))
 
     reasons = runner.unavailable(load("file"), plan, tmp_path)
-    verdict = runner.coverage_verdict([], frozenset(), TERMS, reasons, profile="ci")
+    verdict = side_verdicts.coverage_verdict([], frozenset(), TERMS, reasons, profile="ci")
 
     assert "no small file system can be mounted" in reasons[Fault.DISK_FULL]
     assert verdict.verdict == "vacuous"

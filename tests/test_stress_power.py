@@ -7,7 +7,8 @@ from ssq_stress.door import faults_chosen, takes_power
 from ssq_stress.faults import Fault
 from ssq_stress.losses import Losses
 from ssq_stress.nemesis import power_loss
-from ssq_stress.runner import COVERAGE, Plan, stress
+from ssq_stress.runner import Plan, stress
+from ssq_stress.side_verdicts import COVERAGE
 from ssq_verify.history import read
 from ssq_verify.subject import load
 from ssq_verify.verdict import Finding

@@ -57,6 +57,7 @@ def violated(*invariants, subject="mine", out="out"):
         kills=0,
         kills_per_second=0.0,
         not_available={},
+        power_losses=0,
         tally={},
         rounds=1,
         seconds=1.0,

@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -94,7 +95,12 @@ def lose_power(subject: Subject, losses: Losses, folder: Path, resident: Residen
     `SubjectFailed`.
     """
     living = resident or Nobody()
-    with losable_disk(folder / "disk") as disk, closing(living):
+    # Not in a folder that may lie deep: the path of a server's socket has room for 107 bytes.
+    with (
+        TemporaryDirectory(prefix="ssq-") as short,
+        losable_disk(Path(short) / "disk") as disk,
+        closing(living),
+    ):
         campaign = _Campaign(subject, losses, disk, folder, living)
         return joined([each for number in range(losses.count) for each in campaign.runs(number)])
 

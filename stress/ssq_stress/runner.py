@@ -5,8 +5,7 @@ A verdict rests on all rounds; it is green only if every fault has struck every 
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,14 +26,14 @@ from ssq_stress.losses import Losses
 from ssq_stress.nemesis import disk_full, skew
 from ssq_stress.powerless import Lost
 from ssq_stress.rounds import Ring, Seen, tail_seconds
+from ssq_stress.side_verdicts import coverage_verdict, side_effects_verdict, summed
 from ssq_verify import judge
 from ssq_verify.history import Header, Terms
 from ssq_verify.scenario import Settings
 from ssq_verify.subject import Subject
-from ssq_verify.verdict import Finding, Verdict, together
+from ssq_verify.verdict import Verdict, together
 
 WAY = "stress"
-COVERAGE = "coverage"
 SETTINGS = Settings(
     lease_ttl_seconds=1.0,
     max_attempts=3,
@@ -159,7 +158,7 @@ def stress(
         ended = time.monotonic()
         results = [pending.result() for pending in run.pending]
     judged = [result for result, _ in results]
-    matrix = _summed(each.matrix for each in judged)
+    matrix = summed(each.matrix for each in judged)
     kills = sum(each.kills for each in judged)
     paced = sum(each.kills for each in judged if each.number in run.kill_seconds)
     kill_seconds = sum(run.kill_seconds.values())
@@ -175,7 +174,7 @@ def stress(
         kills_per_second=round(paced / kill_seconds, 1) if kill_seconds else 0.0,
         not_available=lost.reasons(not_available),
         power_losses=lost.count,
-        tally=_summed(each.tally for each in judged),
+        tally=summed(each.tally for each in judged),
         rounds=len(judged),
         seconds=round(ended - begun, 3),
         seconds_to_verdict=round(time.monotonic() - ended, 3),
@@ -295,7 +294,7 @@ class _Run:
             )
 
     def _never_struck(self, judged: list[Judged]) -> list[coverage.Cell]:
-        matrix = _summed(each.matrix for each in judged)
+        matrix = summed(each.matrix for each in judged)
         return coverage.empty(matrix, self.faults, self.terms, profile=self.plan.profile)
 
     @property
@@ -325,7 +324,7 @@ def _verdicts(judged: list[Judged], run: _Run, not_available: dict[Fault, str], 
     gate = coverage_verdict(
         judged, run.faults, run.terms, lost.reasons(not_available), profile=run.plan.profile
     )
-    return [*verdicts, _side_effects(judged), gate]
+    return [*verdicts, side_effects_verdict(judged), gate]
 
 
 def _broken(judged: Iterable[Judged]) -> set[str]:
@@ -339,60 +338,6 @@ def _unseen(judged: list[Judged]) -> bool:
     parts = [found for each in judged for found in each.evidence if found.invariant == judge.NOT_VACUOUS]
     seen = together(parts).seen
     return not all(count for what, count in seen.items() if "superseded" in what or what in TAKES_TIME)
-
-
-def _side_effects(judged: list[Judged]) -> Verdict:
-    clashes = [clash for each in judged for clash in each.clashes]
-    executions, outlived = sum(each.executions for each in judged), sum(each.outlived for each in judged)
-    if clashes:
-        more = sum(each.clash_count for each in judged) - 1
-        others = f" (and {more:,} more)" if more else ""
-        return Verdict(invariant=PROMISE, verdict=Finding.VIOLATED, sentence=f"{clashes[0].sentence}{others}")
-    if not executions:
-        return Verdict(invariant=PROMISE, verdict=Finding.VACUOUS, sentence="no job was worked on")
-    late = f"; {outlived:,} outlived their lease while another worked, as they may" if outlived else ""
-    return Verdict(
-        invariant=PROMISE,
-        verdict=Finding.HOLDS,
-        sentence=f"executions: {executions:,}; each of a claim that was given, none twice at once{late}",
-    )
-
-
-def coverage_verdict(
-    judged: Sequence[Judged],
-    faults: frozenset[Fault],
-    terms: Terms,
-    not_available: Mapping[str, str],
-    *,
-    profile: str,
-) -> Verdict:
-    """Return whether every fault struck wherever it can; what is missing is named."""
-    matrix = _summed(each.matrix for each in judged)
-    missing = [f"{fault} is not available: {reason}" for fault, reason in sorted(not_available.items())]
-    if not faults and not missing:
-        missing = ["no fault that strikes single workers was asked for"]
-    if empty := coverage.empty(matrix, faults, terms, profile=profile):
-        names = ", ".join(coverage.cell(*each) for each in empty)
-        missing.append(f"{_seldom(coverage.NEEDED[profile])}: {names}")
-    if missing:
-        return Verdict(invariant=COVERAGE, verdict=Finding.VACUOUS, sentence="; ".join(missing))
-    struck, cells = sum(matrix.values()), len(coverage.applicable(faults, terms))
-    return Verdict(
-        invariant=COVERAGE,
-        verdict=Finding.HOLDS,
-        sentence=f"faults that struck: {struck:,}, in each of {cells} combinations of fault and phase",
-    )
-
-
-def _seldom(needed: int) -> str:
-    return "never struck" if needed == 1 else f"struck less than {needed} times"
-
-
-def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total = Counter[str]()
-    for each in counts:
-        total.update(each)
-    return dict(sorted(total.items()))
 
 
 def _joined(parts: Iterable[dict[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,6 +34,18 @@ def test_a_connections_block_commits_at_a_point():
     seen = sqlite_points(program)
     assert seen.count("COMMIT") == 1
     assert seen.count("ROLLBACK") == 1
+
+
+def test_what_a_worker_leaves_may_be_closed_by_any_thread():
+    """Garbage is collected in whatever thread comes to it, and what closes itself there is no error."""
+    left = []
+    points(lambda folder: left.append(sqlite3.connect(folder / "db")))
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(left[0].close).result()
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        left[0].execute("SELECT 1")
 
 
 class Named(sqlite3.Connection):

@@ -10,7 +10,8 @@ import pytest
 from ssq_core.file import FileWorkerQueue
 from ssq_stress.effects import PROMISE
 from ssq_stress.faults import Fault
-from ssq_stress.runner import COVERAGE, Plan, stress
+from ssq_stress.runner import Plan, stress
+from ssq_stress.side_verdicts import COVERAGE
 from ssq_verify import history as history_module
 from ssq_verify.judge import judge
 from ssq_verify.subject import Promises, Subject, load

@@ -128,6 +128,8 @@ class Connection(sqlite3.Connection, metaclass=_OfRealOnes):
         if worker is None:
             super().__init__(database, timeout=self._timeout_seconds, **settings)
             return
+        # Workers have no threads; but what a dead one left is collected in whatever thread comes to it.
+        settings["check_same_thread"] = False
         worker.own[CONNECTING] = True
         try:
             super().__init__(database, timeout=0.0, **settings)

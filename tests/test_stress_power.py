@@ -1,5 +1,7 @@
 """Do real losses of power after a stress run bear on its verdicts, and is it said where there are none?"""
 
+from pathlib import Path
+
 import pytest
 
 from ssq_stress import powerless
@@ -50,6 +52,20 @@ def test_durable_rests_on_real_losses(tmp_path):
     assert report.power_losses == 2
     assert [event.f for event in read(report.histories[1]).events].count("power-loss") == 2
     assert not (tmp_path / "out/rounds/power-loss").exists()
+
+
+@pytest.mark.usefixtures("losable")
+@pytest.mark.scenario("stress/the-power-fails")
+def test_paths_are_those_of_the_working_folder(tmp_path, monkeypatch):
+    """A queue named from here is found, and results are written here, also by processes on that disk."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(BOASTING)
+
+    report, verdicts, _ = stressed("mine.py:open_queue", Path("out"))
+
+    assert report.power_losses == 2
+    assert verdicts["durable"].verdict is Finding.VIOLATED
+    assert Path("out/power-loss.jsonl").is_file()
 
 
 @pytest.mark.usefixtures("losable")

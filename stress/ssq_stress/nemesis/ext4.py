@@ -45,16 +45,14 @@ def private_mounts() -> Iterator[Path]:
     What is mounted inside is seen by nobody else, and ends with the last process inside. Raises `OSError`.
     """
     here = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/mnt")
-    folder, outside = Path.cwd(), os.open(here, os.O_RDONLY | os.O_CLOEXEC)
+    outside = os.open(here, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _call("unshare", _libc.unshare(_CLONE_NEWNS))
         try:
             _mount(None, Path("/"), None, _MS_REC | _MS_PRIVATE, "")
             yield here
         finally:
-            _call("setns", _libc.setns(outside, _CLONE_NEWNS))
-            # Entering a namespace leads to its root.
-            os.chdir(folder)
+            _enter(outside)
     finally:
         os.close(outside)
 
@@ -63,9 +61,16 @@ def enter(namespace: Path) -> None:
     """See the mounts of a namespace from here on, for a process with one thread. Raises `OSError`."""
     fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _call("setns", _libc.setns(fd, _CLONE_NEWNS))
+        _enter(fd)
     finally:
         os.close(fd)
+
+
+def _enter(namespace: int) -> None:
+    """Change over and stay in the same folder: by itself, entering leads to the namespace's root."""
+    folder = Path.cwd()
+    _call("setns", _libc.setns(namespace, _CLONE_NEWNS))
+    os.chdir(folder)
 
 
 @contextmanager

@@ -63,6 +63,8 @@ from ssq_core.queue import (
     QueueIOError,
     QueueStats,
     RetryPolicy,
+    checked_lease_seconds,
+    checked_payload,
     encoded_job_id,
     printable_path,
     utc_now,
@@ -99,16 +101,13 @@ class FileWorkerQueue:
         Raises `UnsupportedFilesystem`, `UnsupportedSchema`, `QueueDataCorruptedError`, `QueueIOError`, and
         `ValueError` for a lease or a skew that no queue could keep.
         """
-        if not 0 < lease_ttl_seconds < math.inf or not 0 <= max_clock_skew_seconds < math.inf:
-            raise ValueError(
-                f"lease_ttl_seconds is {lease_ttl_seconds}, max_clock_skew_seconds {max_clock_skew_seconds};"
-                " give a lease of more than 0 seconds and a skew of 0 or more"
-            )
+        if not 0 <= max_clock_skew_seconds < math.inf:
+            raise ValueError(f"max_clock_skew_seconds is {max_clock_skew_seconds}; give 0 or more")
         if durability not in {"power-loss", "process-crash"}:
             raise ValueError(f"durability is {durability!r}; give 'power-loss' or 'process-crash'")
         self._clock = clock
         self._retry = retry
-        self._lease_micros = max(1, round(lease_ttl_seconds * _MICROS))
+        self._lease_micros = max(1, round(checked_lease_seconds(lease_ttl_seconds) * _MICROS))
         self._skew_micros = math.ceil(max_clock_skew_seconds * _MICROS)
         self._view: View | None = None
         root = os.path.realpath(queue_dir)
@@ -127,8 +126,7 @@ class FileWorkerQueue:
         it is: an earlier call that got as far as the job's identity then counts, with its payload.
         """
         encoded = encoded_job_id(job_id)
-        if not isinstance(payload, bytes):
-            raise TypeError(f"job {job_id!r}: its payload is a {type(payload).__name__}; give bytes")
+        checked_payload(payload)
         try:
             file_identity.add(self._layout, job_id, entry_key(encoded), payload)
         except OSError as error:

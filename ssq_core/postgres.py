@@ -24,6 +24,8 @@ from ssq_core.queue import (
     QueueClaim,
     QueueStats,
     RetryPolicy,
+    checked_lease_seconds,
+    checked_payload,
     encoded_job_id,
 )
 
@@ -55,18 +57,16 @@ class PostgresWorkerQueue:
         table: str = "ssq_jobs",
         pool: Pool | None = None,
     ) -> None:
-        if lease_ttl_seconds <= 0:
-            raise ValueError(f"lease_ttl_seconds is {lease_ttl_seconds}; give more than 0")
-        self._lease_ttl = timedelta(seconds=lease_ttl_seconds)
+        self._lease_ttl = timedelta(seconds=checked_lease_seconds(lease_ttl_seconds))
         self._retry = retry
         self._database = Database(dsn, pool=pool, table=table)
 
     def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
         """Add a job; of a job that is queued, claimed or dead, change nothing. Raises `InvalidJobId`."""
         encoded = encoded_job_id(job_id)
-        if not isinstance(payload, bytes):
-            raise TypeError(f"payload is a {type(payload).__name__}; give bytes")
-        self._database.run("enqueue", schema.ENQUEUE, {"job_id": encoded, "payload": payload})
+        self._database.run(
+            "enqueue", schema.ENQUEUE, {"job_id": encoded, "payload": checked_payload(payload)}
+        )
 
     def claim(self, *, worker_id: str) -> QueueClaim | None:
         """Take the oldest available job, or None if none was available at some instant of the call."""

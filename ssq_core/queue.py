@@ -3,6 +3,7 @@
 The contract behind them is `openspec/specs/lease-queue/spec.md`.
 """
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -259,3 +260,17 @@ def encoded_job_id(job_id: str) -> bytes:
     if len(encoded) > JOB_ID_BYTES_MAX:
         raise InvalidJobId(job_id, f"it has {len(encoded)} bytes in UTF-8; give at most {JOB_ID_BYTES_MAX}")
     return encoded
+
+
+def checked_payload(payload: bytes) -> bytes:
+    """Return the payload, or raise `TypeError`: the one door through which payloads enter a queue."""
+    if not isinstance(payload, bytes):
+        raise TypeError(f"payload is a {type(payload).__name__}; give bytes")
+    return payload
+
+
+def checked_lease_seconds(lease_ttl_seconds: float) -> float:
+    """Return the length of a lease, or raise `ValueError` for one that no queue could keep."""
+    if not 0 < lease_ttl_seconds < math.inf:
+        raise ValueError(f"lease_ttl_seconds is {lease_ttl_seconds}; give more than 0, and a finite number")
+    return lease_ttl_seconds

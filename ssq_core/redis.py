@@ -36,6 +36,8 @@ from ssq_core.queue import (
     QueueClaim,
     QueueStats,
     RetryPolicy,
+    checked_lease_seconds,
+    checked_payload,
     encoded_job_id,
 )
 from ssq_core.redis_server import Server
@@ -72,22 +74,18 @@ class RedisWorkerQueue:
         client: "redis.Redis | None" = None,
         timeout_seconds: float = 5.0,
     ) -> None:
-        if lease_ttl_seconds <= 0:
-            raise ValueError(f"lease_ttl_seconds is {lease_ttl_seconds}; give more than 0")
         if timeout_seconds <= 0:
             raise ValueError(f"timeout_seconds is {timeout_seconds}; give more than 0")
         if not name or set("{}") & set(name):
             raise ValueError(f"name is {name!r}; give text without braces, such as 'ssq'")
-        self._lease_ttl_us = _microseconds(lease_ttl_seconds)
+        self._lease_ttl_us = _microseconds(checked_lease_seconds(lease_ttl_seconds))
         self._retry = retry
         self._server = Server(url=url, client=client, name=name, seconds_max=timeout_seconds)
 
     def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
         """Add a job; of a job that is queued, claimed or dead, change nothing. Raises `InvalidJobId`."""
         encoded = encoded_job_id(job_id)
-        if not isinstance(payload, bytes):
-            raise TypeError(f"payload is a {type(payload).__name__}; give bytes")
-        self._server.run("enqueue", scripts.ENQUEUE, encoded, payload)
+        self._server.run("enqueue", scripts.ENQUEUE, encoded, checked_payload(payload))
 
     def claim(self, *, worker_id: str) -> QueueClaim | None:
         """Take the oldest available job, or None if none was available at some instant of the call."""

@@ -27,6 +27,8 @@ from ssq_core.queue import (
     QueueClaim,
     QueueStats,
     RetryPolicy,
+    checked_lease_seconds,
+    checked_payload,
     encoded_job_id,
     utc_now,
 )
@@ -125,13 +127,11 @@ class SqliteWorkerQueue:
         durability: Durability = "power-loss",
         busy_timeout_seconds: float = 5.0,
     ) -> None:
-        if lease_ttl_seconds <= 0:
-            raise ValueError(f"lease_ttl_seconds is {lease_ttl_seconds}; give more than 0")
         if max_clock_skew_seconds < 0 or busy_timeout_seconds < 0:
             raise ValueError("max_clock_skew_seconds or busy_timeout_seconds is negative; give 0 or more")
         if durability not in get_args(Durability):
             raise ValueError(f"durability is {durability!r}; give one of {', '.join(get_args(Durability))}")
-        self._lease_ttl_us = _microseconds(lease_ttl_seconds)
+        self._lease_ttl_us = _microseconds(checked_lease_seconds(lease_ttl_seconds))
         self._skew_us = _microseconds(max_clock_skew_seconds)
         self._clock = clock
         self._retry = retry
@@ -146,8 +146,7 @@ class SqliteWorkerQueue:
     def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
         """Add a job; of a job that is queued, claimed or dead, change nothing. Raises `InvalidJobId`."""
         encoded_job_id(job_id)
-        if not isinstance(payload, bytes):
-            raise TypeError(f"payload is a {type(payload).__name__}; give bytes")
+        checked_payload(payload)
         with self._database.transaction("enqueue") as connection:
             connection.execute(_ENQUEUE, (job_id, payload))
 

@@ -108,6 +108,13 @@ def test_many_leases_that_ended_at_once_are_worked_off(queue_path):
     assert [job.job_id for job in queue.dead()] == [f"j{number}" for number in range(1, 100, 2)]
 
 
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_lease_that_no_queue_could_keep_is_refused(queue_path, seconds):
+    """No length, or none that ends, raises `ValueError` with what to give instead."""
+    with pytest.raises(ValueError, match=f"lease_ttl_seconds is {seconds}; give more than 0"):
+        SqliteWorkerQueue(queue_path, lease_ttl_seconds=seconds)
+
+
 def test_a_payload_must_be_bytes(queue_path):
     """A payload that is not bytes raises `TypeError` and adds nothing."""
     queue = SqliteWorkerQueue(queue_path)

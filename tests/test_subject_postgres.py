@@ -1,5 +1,7 @@
 """Do the PostgreSQL subjects promise what their servers keep?"""
 
+import sys
+
 import psycopg
 import pytest
 
@@ -7,7 +9,7 @@ from ssq_core.postgres import PostgresWorkerQueue
 from ssq_stress.servers import Postgres
 from ssq_stress.serving import served
 from ssq_verify import servers
-from ssq_verify.subject import load
+from ssq_verify.subject import NotInstalled, load
 
 KILLS_MAX = 20
 
@@ -25,6 +27,16 @@ def test_a_subject_promises_what_its_server_keeps(monkeypatch, name, durability,
         found = connection.execute("SHOW synchronous_commit").fetchone()
 
     assert (subject.promises.durability, found) == (durability, (commit,))
+
+
+def test_without_the_driver_it_says_what_brings_the_server_too(monkeypatch):
+    """Who installs what a subject of ours asks for can try it with nothing else set up."""
+    for module in ("ssq_verify.subjects.postgres", "ssq_core.postgres"):
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    with pytest.raises(NotInstalled, match=r"postgres is not installed; pip install 'ssq\[servers\]'"):
+        load("postgres")
 
 
 @pytest.mark.scenario("postgres-backend/a-killed-server-keeps-what-its-settings-say")

@@ -226,7 +226,8 @@ def _named(name: str) -> Factory:
     try:
         module = importlib.import_module(f"{subjects.__name__}.{name.replace('-', '_')}")
     except MissingDriver as error:
-        raise NotInstalled(name, error.extra) from error
+        # With its driver comes the server that it is tried on.
+        raise NotInstalled(name, "servers") from error
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("ssq_"):
             raise

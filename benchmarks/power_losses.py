@@ -17,10 +17,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ssq_stress.disk_states import Compared, compare
-from ssq_stress.losses import Losses, held_to_power_loss, lose_power, undone
 from ssq_stress.nemesis.power_loss import NotAvailable
-from ssq_stress.resident import OnDisk, resident
+from ssq_stress.power.disk_states import Compared, compare
+from ssq_stress.power.losses import Losses, held_to_power_loss, lose_power, undone
+from ssq_stress.power.resident import OnDisk, resident
 from ssq_verify import invariants
 from ssq_verify.judge import judge
 from ssq_verify.scenario import SEED

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from ssq_stress.disk_states import compare
 from ssq_stress.nemesis.power_loss import unavailable
+from ssq_stress.power.disk_states import compare
 from ssq_verify.simulation.disk import Disk
 from ssq_verify.simulation.states import allows, found
 from ssq_verify.simulation.surviving import Model

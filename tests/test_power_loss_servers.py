@@ -3,9 +3,9 @@
 import pytest
 import redis as driver
 
-from ssq_stress.losses import Losses, Nobody, lose_power, undone
 from ssq_stress.nemesis.power_loss import unavailable
-from ssq_stress.resident import OnDisk, resident
+from ssq_stress.power.losses import Losses, Nobody, lose_power, undone
+from ssq_stress.power.resident import OnDisk, resident
 from ssq_stress.servers import Redis, ServerFailed
 from ssq_verify.judge import judge
 from ssq_verify.subject import load

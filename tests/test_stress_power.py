@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ssq_stress import powerless
 from ssq_stress.door import faults_chosen, takes_power
 from ssq_stress.faults import Fault
-from ssq_stress.losses import Losses
 from ssq_stress.nemesis import power_loss
+from ssq_stress.power import powerless
+from ssq_stress.power.losses import Losses
 from ssq_stress.runner import Plan, stress
 from ssq_stress.side_verdicts import COVERAGE
 from ssq_verify.history import read

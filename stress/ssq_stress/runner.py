@@ -16,15 +16,16 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from ssq_stress import coverage, powerless
+from ssq_stress import coverage
 from ssq_stress.conductor import Crew, Round
 from ssq_stress.effects import PROMISE, Clash
 from ssq_stress.faults import Fault
 from ssq_stress.fetching import loader
 from ssq_stress.judging import Judged, judge_round, prepare
-from ssq_stress.losses import Losses
 from ssq_stress.nemesis import disk_full, skew
-from ssq_stress.powerless import Lost
+from ssq_stress.power import powerless
+from ssq_stress.power.losses import Losses
+from ssq_stress.power.powerless import Lost
 from ssq_stress.rounds import Ring, Seen, tail_seconds
 from ssq_stress.side_verdicts import coverage_verdict, side_effects_verdict, summed
 from ssq_verify import judge

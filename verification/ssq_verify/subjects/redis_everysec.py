@@ -1,7 +1,7 @@
 """The Redis queue on a server that syncs its log once a second (`appendfsync everysec`, as is usual).
 
 After a loss of power the server may refuse its log, until `valkey-check-aof --fix` has cut off its end.
-Whoever takes the power away does that (`ssq_stress.resident`), and counts how often.
+Whoever takes the power away does that (`ssq_stress.power.resident`), and counts how often.
 """
 
 from dataclasses import replace

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from ssq_stress.faults import POWER_LOSS, Fault
 from ssq_stress.judging import told_shortest
-from ssq_stress.losses import Losses, lose_power
 from ssq_stress.nemesis import power_loss
-from ssq_stress.resident import resident
+from ssq_stress.power.losses import Losses, lose_power
+from ssq_stress.power.resident import resident
 from ssq_verify import history as histories
 from ssq_verify import judge
 from ssq_verify.subject import Subject

@@ -7,14 +7,14 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-from ssq_stress.losing import Assignment, work
+from ssq_stress.power.losing import Assignment, work
 from ssq_verify.history import Terms
 from ssq_verify.subject import SubjectFailed
 
 OPENED_SECONDS_MAX = 60.0
 DRAINED_SECONDS_MAX = 120.0
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ssq_stress.disk_states", "ssq_core.file", "ssq_core.sqlite"])
+CONTEXT.set_forkserver_preload(["ssq_stress.power.disk_states", "ssq_core.file", "ssq_core.sqlite"])
 
 
 class _Process:

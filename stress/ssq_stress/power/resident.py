@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ssq_stress.losses import Nobody, Resident
+from ssq_stress.power.losses import Nobody, Resident
 from ssq_stress.servers import OWN, Postgres, Redis, ServerFailed
 from ssq_verify.servers import Place, environment
 from ssq_verify.subject import Subject

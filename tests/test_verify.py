@@ -1,9 +1,11 @@
 """A verification ends in verdicts, each violation with a short repro that can be replayed."""
 
+import atexit
 import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 import msgspec
@@ -51,6 +53,7 @@ in_one_process = pytest.mark.xdist_group("naive report")
 def naive_report():
     """Return one report on the naive file queue, with all its files."""
     out = Path(mkdtemp(prefix="ssq-test-"))
+    atexit.register(rmtree, out, ignore_errors=True)
     seen = []
     report = verify(
         load_subject("naive-file"),

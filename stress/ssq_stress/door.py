@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ssq_stress.console import BadInput
-from ssq_stress.faults import Fault
+from ssq_stress.faults import ALL, Fault, elsewhere
 from ssq_verify import history as history_module
 from ssq_verify import subject as subject_module
 from ssq_verify.history import History, InvalidHistory
@@ -73,8 +73,8 @@ def duration(text: str) -> float:
 
 def faults_chosen(text: str) -> frozenset[Fault]:
     """Return the faults in a comma-separated list; `all` means all, `none` none. Raises `BadInput`."""
-    if text in {"all", "none"}:
-        return frozenset(Fault) if text == "all" else frozenset()
+    if text in {ALL, "none"}:
+        return frozenset(Fault) if text == ALL else frozenset()
     names = [name.strip() for name in text.split(",") if name.strip()]
     for unknown in sorted(set(names) - set(Fault)):
         raise BadInput(
@@ -83,6 +83,19 @@ def faults_chosen(text: str) -> frozenset[Fault]:
     if not names:
         raise BadInput("--faults is empty; name one or more, as in --faults kill,pause, or all, or none")
     return frozenset(Fault(name) for name in names)
+
+
+def faults_for(subject: Subject, text: str) -> frozenset[Fault]:
+    """Return the chosen faults, if each can strike this subject; of `all`, which can. Raises `BadInput`."""
+    chosen_faults, missing = faults_chosen(text), elsewhere(subject.server)
+    if text == ALL:
+        return chosen_faults - missing
+    for fault in sorted(chosen_faults & missing):
+        raise BadInput(
+            f"--faults: {fault} misses {subject.reference}, whose data is on a server; "
+            "leave it out, or name all"
+        )
+    return chosen_faults
 
 
 def invariant_ids() -> tuple[str, ...]:

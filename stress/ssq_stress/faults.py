@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+ALL = "all"
+"""In place of their names: those that can strike where the queue lives."""
 OPERATION_PHASES = ("enqueue", "claim", "ack", "release", "extend")
 
 
@@ -47,6 +49,11 @@ INSIDE = frozenset({
 """The phases in which the queue's own code runs: the only ones that its storage can fail."""
 
 STORAGE = frozenset({Fault.IO_ERROR, Fault.DISK_FULL})
+
+
+def elsewhere(server: str | None) -> frozenset[Fault]:
+    """Return the faults that miss a queue on that server: a worker's disk has nothing of what it keeps."""
+    return frozenset() if server is None else STORAGE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from ssq_stress.commands import title
 from ssq_stress.console import say, say_json, stress_shown, width
-from ssq_stress.door import duration, faults_chosen, fit_for_stress, named_subject, room_for, writable
-from ssq_stress.faults import Fault, Phase
+from ssq_stress.door import duration, faults_for, fit_for_stress, named_subject, room_for, writable
+from ssq_stress.faults import ALL, Fault, Phase, elsewhere
 from ssq_stress.serving import served
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import GAP, paragraph, printable
@@ -46,12 +46,13 @@ def stress(
     as_json: bool,
 ) -> int:
     """Stress a subject, and show the verdicts. Raises `BadInput`."""
-    seconds, chosen = duration(lasts), faults_chosen(faults)
-    subject = fit_for_stress(named_subject(reference))
+    seconds, subject = duration(lasts), fit_for_stress(named_subject(reference))
+    chosen = faults_for(subject, faults)
     out = writable(out)
     if not as_json:
         crew = f"{workers} workers, {producers} producers"
-        say([title("stress", subject.reference, crew, f"profile {profile}", f"seed {seed}"), Text()])
+        say([title("stress", subject.reference, crew, f"profile {profile}", f"seed {seed}")])
+        say([*_left_out(elsewhere(subject.server) if faults == ALL else ()), Text()])
     from ssq_stress import runner  # noqa: PLC0415 - it loads DuckDB
 
     plan = runner.Plan(
@@ -103,6 +104,15 @@ def matrix_lines(matrix: dict[str, int], faults: Iterable[Fault], applicable: It
         line.rstrip()
         lines.append(line)
     return lines
+
+
+def _left_out(faults: Iterable[Fault]) -> list[Text]:
+    names = ", ".join(sorted(faults))
+    return (
+        paragraph(f"left out, as the data is on a server: {names}", width=width(), style="dim")
+        if names
+        else []
+    )
 
 
 def _told(report: "Report") -> str:

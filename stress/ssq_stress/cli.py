@@ -126,7 +126,11 @@ def stress(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that claim.")] = 8,
     producers: Annotated[int, typer.Option(min=1, max=64, help="Processes that enqueue.")] = 2,
     faults: Annotated[
-        str, typer.Option(metavar="A,B", help="Of kill, pause, skew, io-error, disk-full; or all, or none.")
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Of kill, pause, skew, io-error, disk-full, server-kill, server-pause; or all, or none.",
+        ),
     ] = "all",
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Jobs a second. [default: as many as are taken]")

@@ -91,9 +91,9 @@ def faults_for(subject: Subject, text: str) -> frozenset[Fault]:
     if text == ALL:
         return chosen_faults - missing
     for fault in sorted(chosen_faults & missing):
+        where = "lives in no server" if subject.server is None else "has its data on a server"
         raise BadInput(
-            f"--faults: {fault} misses {subject.reference}, whose data is on a server; "
-            "leave it out, or name all"
+            f"--faults: {fault} misses {subject.reference}, which {where}; leave it out, or name all"
         )
     return chosen_faults
 

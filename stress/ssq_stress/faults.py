@@ -16,6 +16,8 @@ class Fault(StrEnum):
     SKEW = "skew"
     IO_ERROR = "io-error"
     DISK_FULL = "disk-full"
+    SERVER_KILL = "server-kill"
+    SERVER_PAUSE = "server-pause"
 
 
 class Phase(StrEnum):
@@ -49,11 +51,16 @@ INSIDE = frozenset({
 """The phases in which the queue's own code runs: the only ones that its storage can fail."""
 
 STORAGE = frozenset({Fault.IO_ERROR, Fault.DISK_FULL})
+SERVER = frozenset({Fault.SERVER_KILL, Fault.SERVER_PAUSE})
+"""What strikes the server, and so all workers at once; the name of each is also that of its event."""
 
 
 def elsewhere(server: str | None) -> frozenset[Fault]:
-    """Return the faults that miss a queue on that server: a worker's disk has nothing of what it keeps."""
-    return frozenset() if server is None else STORAGE
+    """Return the faults that miss a queue on that server, or on none.
+
+    A worker's disk has nothing of what a server keeps.
+    """
+    return SERVER if server is None else STORAGE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,8 @@ TOLD = {
     "dead": "dead letters",
     "pause": "pauses",
     "io-error": "I/O errors",
+    "server-kill": "server kills",
+    "server-pause": "server pauses",
 }
 COLUMNS = {Phase.BEFORE_EFFECT: "held", Phase.HOLDING: "at work"}
 """What a phase is called where there is little room."""
@@ -52,7 +54,8 @@ def stress(
     if not as_json:
         crew = f"{workers} workers, {producers} producers"
         say([title("stress", subject.reference, crew, f"profile {profile}", f"seed {seed}")])
-        say([*_left_out(elsewhere(subject.server) if faults == ALL else ()), Text()])
+        is_told = faults == ALL and subject.server is not None
+        say([*_left_out(elsewhere(subject.server) if is_told else ()), Text()])
     from ssq_stress import runner  # noqa: PLC0415 - it loads DuckDB
 
     plan = runner.Plan(
@@ -64,8 +67,8 @@ def stress(
         seed=seed,
         profile=profile,
     )
-    with served(reference, subject, in_turns=False), room_for(out), stress_shown() as tell:
-        report, story = runner.stress(subject, plan, out=out, tell=tell, width=width())
+    with served(reference, subject, in_turns=False) as server, room_for(out), stress_shown() as tell:
+        report, story = runner.stress(subject, plan, out=out, server=server, tell=tell, width=width())
     if as_json:
         document = msgspec.to_builtins(report) | {"verdicts": verdict_documents(report.verdicts)}
         say_json(document)
@@ -92,7 +95,7 @@ def lines(report: "Report", story: list[Text], *, columns: int) -> list[Text]:
 def matrix_lines(matrix: dict[str, int], faults: Iterable[Fault], applicable: Iterable[str]) -> list[Text]:
     """Return how often each fault struck each phase: `0` where it should have, `-` where it can't."""
     able, names = set(applicable), [COLUMNS.get(phase, phase.value) for phase in Phase]
-    label = max((len(fault) for fault in Fault), default=0)
+    label = max(map(len, faults), default=0)
     lines = [Text(" " * (label + GAP) + "  ".join(names), style="dim")]
     for fault in faults:
         line = Text(f"{fault:<{label + GAP}}")

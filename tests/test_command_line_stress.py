@@ -17,6 +17,7 @@ def open_queue(workdir, policy):
         (["nothing"], ["nothing", "no such subject"]),
         (["file", "--faults", "kill,flood"], ["flood", "kill, pause, skew"]),
         (["file", "--faults", ","], ["--faults is empty"]),
+        (["redis", "--faults", "kill,io-error"], ["io-error misses redis", "on a server", "leave it out"]),
         (["file", "--for", "soon"], ["--for soon", "90s"]),
         (["memory"], ["memory", "ssq verify"]),
         (["persist-queue"], ["one process", "ssq verify"]),
@@ -69,6 +70,17 @@ def test_a_run_is_shown(ssq, tmp_path):
     assert {"single-claimer", "side-effects", "coverage", "pause"} <= rows
     assert lines[-1] == "ssq check o/history.jsonl"
     assert (tmp_path / "o/history.jsonl").is_file()
+
+
+@pytest.mark.scenario("stress/the-data-is-on-a-server")
+def test_a_workers_disk_is_left_out_where_the_data_is_on_a_server(ssq):
+    """All faults of a queue on a server are those that can strike it, and one line names the others."""
+    code, out, error = ssq("stress", "redis", "--for", "1s", "--workers", "2", "--producers", "1")
+    lines = out.splitlines()
+
+    assert (code, error) == (3, "")
+    assert lines[1] == "left out, as the data is on a server: disk-full, io-error"
+    assert not [line for line in lines[2:] if "io-error" in line or "disk-full" in line]
 
 
 def test_json_is_one_document(ssq):

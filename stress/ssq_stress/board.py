@@ -77,6 +77,8 @@ class Field(IntEnum):
     """1 while the worker holds a job for about as long as its lease."""
     IS_READY = 21
     """1 once the worker has finished its first operation."""
+    STANDS = 22
+    """1 while the worker stands at the place where its server is to be struck."""
     ORDER_DONE = 19
     """The number of the order that was carried out last."""
 

@@ -131,7 +131,9 @@ def stress(
     faults: Annotated[
         str,
         typer.Option(
-            metavar="A,B", help="Of kill, pause, skew, io-error, disk-full, power-loss; or all, or none."
+            metavar="A,B",
+            help="Of kill, pause, skew, io-error, disk-full, server-kill, server-pause, power-loss;"
+            " or all, or none.",
         ),
     ] = "all",
     rate: Annotated[

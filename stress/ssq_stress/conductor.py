@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from ssq_stress.board import Field, Head
 from ssq_stress.coverage import Cell, applicable
-from ssq_stress.faults import Fault, Phase, Strike
+from ssq_stress.faults import SERVER, Fault, Order, Phase, Strike
 from ssq_stress.log import MONOTONIC_NS
 from ssq_stress.nemesis import kill, pause, timetable
+from ssq_stress.nemesis.server import Outages
 from ssq_stress.supervisor import Supervisor
 from ssq_verify.history import Terms
 
@@ -58,11 +59,20 @@ class Conductor:
     """Gives each strike of a timetable, when its time has come, to a worker that can take it."""
 
     def __init__(
-        self, plan: Round, crew: Crew, supervisor: Supervisor, terms: Terms, *, begun_ns: int
+        self,
+        plan: Round,
+        crew: Crew,
+        supervisor: Supervisor,
+        terms: Terms,
+        *,
+        begun_ns: int,
+        outages: Outages | None = None,
     ) -> None:
         self.struck = 0
         self._plan, self._crew, self._supervisor = plan, crew, supervisor
-        self._begun_ns = begun_ns
+        self._begun_ns, self._outages = begun_ns, outages
+        self._blows: dict[int, Order] = {}
+        """What a worker that stands for a blow was told, by its number."""
         cells = [cell for cell in applicable(plan.faults, terms) if plan.cells is None or cell in plan.cells]
         self._timetable = timetable(plan.seed, cells, workers=crew.size, terms=terms)
         self._upcoming = next(self._timetable, None)
@@ -72,6 +82,9 @@ class Conductor:
 
     def strike(self) -> None:
         """Carry out what is due, or has been for a while."""
+        if self._outages is not None:
+            self._outages.tick()
+            self._strike_server(self._outages)
         now_ns = MONOTONIC_NS()
         while self._upcoming is not None and self._due_ns(self._upcoming) <= now_ns:
             self._waiting.append(self._upcoming)
@@ -106,6 +119,8 @@ class Conductor:
 
     def _is_done(self, strike: Strike) -> bool:
         """Strike, or give the order; False if nobody can take it now."""
+        if strike.is_random and strike.order.fault in SERVER:
+            return self._is_struck_now(strike.order)
         order, able = strike.order, self._able(strike.order.phase)
         turned = able[strike.worker % len(able) :] + able[: strike.worker % len(able)]
         reclaimer = self._supervisor.board.head(Head.RECLAIMER) - 1
@@ -124,12 +139,29 @@ class Conductor:
             self._order(worker, strike)
         return bool(free)
 
+    def _strike_server(self, outages: Outages) -> None:
+        """Let the blow fall that somebody stands for."""
+        for worker, order in list(self._blows.items()):
+            slot = self._supervisor.slot(worker)
+            if outages.is_up and slot.get(Field.STANDS):
+                outages.strike(self._blows.pop(worker), slot, where=order.phase)
+
+    def _is_struck_now(self, order: Order) -> bool:
+        """Strike the server wherever everybody is, if it is up."""
+        if self._outages is None or not self._outages.is_up:
+            return False
+        self._outages.strike(order)
+        self.struck += 1
+        return True
+
     def _order(self, worker: int, strike: Strike) -> None:
         self.struck += 1
         self._wanted[strike.order.fault, strike.order.phase] -= 1
         if strike.order.phase is Phase.RECLAIM:
             self._supervisor.board.set_head(Head.RECLAIMER, worker + 1)
         self._supervisor.slot(worker).give(strike.order)
+        if strike.order.fault in SERVER:
+            self._blows[worker] = strike.order
         if strike.order.phase is Phase.RECOVERY:
             # The replacement meets the order.
             kill.from_outside(self._supervisor, worker, strike.order)

@@ -1,7 +1,8 @@
 """Which fault struck which phase of the work? Counted from the events after the run; empty cells are named.
 
 A worker's phase is what its own events say: inside an operation, between two, holding a job whose side effect
-it had begun, or not. A verdict is green only if each cell that applies was struck often enough.
+it had begun, or not. What strikes a server strikes all workers: it counts once in each phase that one of them
+was in. A verdict is green only if each cell that applies was struck often enough.
 """
 
 import heapq
@@ -11,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ssq_stress.effects import Effect
-from ssq_stress.faults import Fault, Phase
+from ssq_stress.faults import SERVER, Fault, Phase
 from ssq_stress.nemesis import phases
 from ssq_stress.nemesis.disk_full import DISK_FULL
+from ssq_stress.nemesis.server import BACK
 from ssq_stress.supervisor import BY_ITSELF
 from ssq_verify.history import OPERATIONS, Event, EventType, History, Terms
 
@@ -21,6 +23,7 @@ Cell = tuple[Fault, Phase]
 Matrix = Mapping[str, int]
 """How often each cell was struck, by `cell`."""
 
+SERVER_EVENTS = SERVER | {BACK}
 NEEDED = {"ci": 1, "nightly": 30}
 SENTENCE_CELLS_MAX = 6
 
@@ -86,18 +89,27 @@ class _Watch:
 
     def see(self, event: Event) -> None:
         """Take one event into account."""
+        if event.f in SERVER_EVENTS:
+            self._server(event)
+            return
         worker = self.workers[event.worker]
         if event.f in OPERATIONS:
             self._operation(worker, event)
             return
         fault = _fault(event, worker)
         if fault is not None and not self.is_healed:
-            self.struck[cell(fault, self._phase(worker, event))] += 1
+            self.struck[cell(fault, self._phase(worker, event.worker, event.time_ns))] += 1
         self.is_healed = self.is_healed or event.f == "heal"
         if event.f == "crash":
             self.workers[event.worker] = _Worker(recovers=True, is_opening=True)
         elif event.f == "open":
             worker.is_opening = False
+
+    def _server(self, event: Event) -> None:
+        """Count a blow once in each phase that somebody was in: it strikes all workers at one instant."""
+        if event.f != BACK and not self.is_healed:
+            phases = {self._phase(worker, name, event.time_ns) for name, worker in self.workers.items()}
+            self.struck.update(cell(Fault(event.f), phase) for phase in phases)
 
     def _operation(self, worker: _Worker, event: Event) -> None:
         if event.type is EventType.INVOKE:
@@ -124,7 +136,7 @@ class _Watch:
         self.leases[job_id] = asked_ns + round(seconds * 1e9)
         heapq.heappush(self.ends, (self.leases[job_id], job_id))
 
-    def _phase(self, worker: _Worker, event: Event) -> Phase:
+    def _phase(self, worker: _Worker, name: str, now_ns: int) -> Phase:
         if worker.is_opening or (worker.recovers and worker.operation is not None):
             return Phase.RECOVERY
         if worker.operation == "claim" and worker.takes_over:
@@ -133,8 +145,8 @@ class _Watch:
             return Phase(worker.operation) if worker.operation in set(Phase) else Phase.IDLE
         if worker.held_since_ns is None:
             return Phase.IDLE
-        moments = self.begun.get(event.worker, [])
-        last = bisect_right(moments, event.time_ns) - 1
+        moments = self.begun.get(name, [])
+        last = bisect_right(moments, now_ns) - 1
         has_begun = last >= 0 and moments[last] >= worker.held_since_ns
         return Phase.HOLDING if has_begun else Phase.BEFORE_EFFECT
 

@@ -11,7 +11,7 @@ from ssq_stress.assignment import Assignment, Folders
 from ssq_stress.board import Board, Field, Head
 from ssq_stress.faults import Fault, Order, Phase
 from ssq_stress.log import MONOTONIC_NS, EventLog
-from ssq_stress.nemesis import Victim, disk_full, io_error, kill, pause, skew
+from ssq_stress.nemesis import Victim, disk_full, io_error, kill, pause, server, skew
 from ssq_stress.points import Striker, Watched
 from ssq_verify.history import EventType, Terms
 from ssq_verify.recording import RecordingQueue
@@ -23,6 +23,8 @@ BY_FAULT: dict[Fault, Callable[[Victim, Order, str], None]] = {
     Fault.SKEW: skew.from_inside,
     Fault.IO_ERROR: io_error.from_inside,
     Fault.DISK_FULL: disk_full.from_inside,
+    Fault.SERVER_KILL: server.from_inside,
+    Fault.SERVER_PAUSE: server.from_inside,
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ssq_stress.console import BadInput
-from ssq_stress.faults import POWER_LOSS, Fault
+from ssq_stress.faults import ALL, POWER_LOSS, Fault, elsewhere
 from ssq_verify import history as history_module
 from ssq_verify import subject as subject_module
 from ssq_verify.history import History, InvalidHistory
@@ -73,8 +73,8 @@ def duration(text: str) -> float:
 
 def faults_chosen(text: str) -> frozenset[Fault]:
     """Return those in a comma-separated list that strike workers; `all`, `none`. Raises `BadInput`."""
-    if text in {"all", "none"}:
-        return frozenset(Fault) if text == "all" else frozenset()
+    if text in {ALL, "none"}:
+        return frozenset(Fault) if text == ALL else frozenset()
     names = [name.strip() for name in text.split(",") if name.strip()]
     for unknown in sorted(set(names) - {*Fault, POWER_LOSS}):
         known = ", ".join([*Fault, POWER_LOSS])
@@ -87,6 +87,19 @@ def faults_chosen(text: str) -> frozenset[Fault]:
 def takes_power(text: str) -> bool:
     """Return whether power loss is among the faults that were chosen."""
     return text == "all" or POWER_LOSS in [name.strip() for name in text.split(",")]
+
+
+def faults_for(subject: Subject, text: str) -> frozenset[Fault]:
+    """Return the chosen faults, if each can strike this subject; of `all`, which can. Raises `BadInput`."""
+    chosen_faults, missing = faults_chosen(text), elsewhere(subject.server)
+    if text == ALL:
+        return chosen_faults - missing
+    for fault in sorted(chosen_faults & missing):
+        where = "lives in no server" if subject.server is None else "has its data on a server"
+        raise BadInput(
+            f"--faults: {fault} misses {subject.reference}, which {where}; leave it out, or name all"
+        )
+    return chosen_faults
 
 
 def invariant_ids() -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+ALL = "all"
+"""In place of their names: those that can strike where the queue lives."""
 OPERATION_PHASES = ("enqueue", "claim", "ack", "release", "extend")
 
 POWER_LOSS = "power-loss"
@@ -17,6 +19,8 @@ class Fault(StrEnum):
     SKEW = "skew"
     IO_ERROR = "io-error"
     DISK_FULL = "disk-full"
+    SERVER_KILL = "server-kill"
+    SERVER_PAUSE = "server-pause"
 
 
 class Phase(StrEnum):
@@ -50,6 +54,16 @@ INSIDE = frozenset({
 """The phases in which the queue's own code runs: the only ones that its storage can fail."""
 
 STORAGE = frozenset({Fault.IO_ERROR, Fault.DISK_FULL})
+SERVER = frozenset({Fault.SERVER_KILL, Fault.SERVER_PAUSE})
+"""What strikes the server, and so all workers at once; the name of each is also that of its event."""
+
+
+def elsewhere(server: str | None) -> frozenset[Fault]:
+    """Return the faults that miss a queue on that server, or on none.
+
+    A worker's disk has nothing of what a server keeps.
+    """
+    return SERVER if server is None else STORAGE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

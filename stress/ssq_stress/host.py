@@ -56,7 +56,11 @@ def keep_mounts() -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     if libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    # One that was there before would go on seeing what was mounted then; the next worker starts another.
+    renew_fork_server()
+
+
+def renew_fork_server() -> None:
+    """Let the next worker start another fork server: one that is there sees what was there then."""
     multiprocess.forkserver._forkserver._stop()  # noqa: SLF001 - it has no other door
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from ssq_stress import coverage, effects
 from ssq_stress.assignment import Folders
 from ssq_stress.effects import Clash, Findings
-from ssq_stress.faults import Fault, Phase
+from ssq_stress.faults import SERVER, Fault, Phase
 from ssq_stress.log import events
 from ssq_verify import judge
 from ssq_verify.history import Event, EventType, Header, History, Operation
@@ -125,7 +125,7 @@ def tally(history: History) -> Counter[str]:
 
 
 STRIKES = frozenset({"crash", "io-error", "pause"})
-WORTH_COUNTING = frozenset({"crash", "pause", "clock", "io-error", "dead", "drained", "drain-cut"})
+WORTH_COUNTING = SERVER | {"crash", "pause", "clock", "io-error", "dead", "drained", "drain-cut"}
 
 
 def told_shortest(history: History, found: Iterable[Evidence], width: int) -> list[Text]:

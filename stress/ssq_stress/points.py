@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ssq_stress.board import Board, Head, Slot
-from ssq_stress.faults import OPERATION_PHASES, STORAGE, Order, Phase
+from ssq_stress.faults import OPERATION_PHASES, SERVER, STORAGE, Order, Phase
 from ssq_stress.log import MONOTONIC_NS
 from ssq_stress.nemesis import io_error
 
@@ -65,6 +65,12 @@ class Striker:
         """Be struck inside an operation, or on its return if it has fewer steps."""
         order = self._slot.order
         if order is None or not self._is_at(order, phase):
+            yield
+            self._recovers = self._recovers and phase is Phase.RECOVERY
+            return
+        if order.fault in SERVER:
+            # Its steps are in another process; the blow falls while the operation is under way.
+            self._strike(order, operation)
             yield
             self._recovers = self._recovers and phase is Phase.RECOVERY
             return

@@ -20,6 +20,8 @@ from ssq_stress.faults import Fault
 from ssq_stress.judging import SUPERVISOR
 from ssq_stress.log import MONOTONIC_NS, EventLog
 from ssq_stress.nemesis import disk_full, skew
+from ssq_stress.nemesis.server import Outages
+from ssq_stress.servers import Server
 from ssq_stress.supervisor import Supervisor, ended, raise_if_reported, started
 from ssq_stress.worker import BACKLOG, backlog
 from ssq_verify.execution import DRAIN_WORKER
@@ -70,11 +72,12 @@ class Ring:
         folder: Path,
         load: Callable[[], Subject],
         tell: Tell,
+        server: Server | None = None,
     ) -> None:
         self.fault_seconds = 0.0
         """How long the faults lasted."""
         self._plan, self._crew, self._settings = plan, crew, settings
-        self._load, self._tell = load, tell
+        self._load, self._tell, self._server = load, tell, server
         self._folder = folder
         self._told_ns = 0
         self._conductor: Conductor | None = None
@@ -127,9 +130,12 @@ class Ring:
         board = Board.made(folders.board, slots=self._crew.size + 1)
         log = EventLog(folders.events / f"{SUPERVISOR}.jsonl")
         supervisor = Supervisor(self._assignments(folders), board, log, lease=terms.lease)
+        outages = None if self._server is None else Outages(self._server, log)
         try:
             self._fill(supervisor)
-            self._faults(supervisor, terms)
+            self._faults(supervisor, terms, outages)
+            if outages is not None:
+                outages.heal()
             self._heal(supervisor, folders, log)
             self._drain(supervisor)
             supervisor.close()
@@ -168,10 +174,12 @@ class Ring:
         while not self._is_late() and backlog(supervisor.board, self._crew.size - 1) < BACKLOG:
             self._wait(supervisor)
 
-    def _faults(self, supervisor: Supervisor, terms: Terms) -> None:
+    def _faults(self, supervisor: Supervisor, terms: Terms, outages: Outages | None) -> None:
         self._begin(supervisor, "faults", Stage.FAULTS, self._plan.seconds)
         begun_ns = MONOTONIC_NS()
-        self._conductor = Conductor(self._plan, self._crew, supervisor, terms, begun_ns=begun_ns)
+        self._conductor = Conductor(
+            self._plan, self._crew, supervisor, terms, begun_ns=begun_ns, outages=outages
+        )
         while not self._conductor.is_over:
             self._wait(supervisor)
             self._conductor.strike()

@@ -19,14 +19,16 @@ from rich.text import Text
 from ssq_stress import coverage
 from ssq_stress.conductor import Crew, Round
 from ssq_stress.effects import PROMISE, Clash
-from ssq_stress.faults import Fault
+from ssq_stress.faults import SERVER, Fault, elsewhere
 from ssq_stress.fetching import loader
 from ssq_stress.judging import Judged, judge_round, prepare
 from ssq_stress.nemesis import disk_full, skew
+from ssq_stress.nemesis.server import NOT_OURS
 from ssq_stress.power import powerless
 from ssq_stress.power.losses import Losses
 from ssq_stress.power.powerless import Lost
 from ssq_stress.rounds import Ring, Seen, tail_seconds
+from ssq_stress.servers import Server
 from ssq_stress.side_verdicts import coverage_verdict, side_effects_verdict, summed
 from ssq_verify import judge
 from ssq_verify.history import Header, Terms
@@ -57,7 +59,7 @@ MIXES: tuple[frozenset[Fault], ...] = (
     frozenset(Fault),
     frozenset({Fault.PAUSE}),
     frozenset({Fault.KILL, Fault.SKEW, Fault.PAUSE}),
-    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL}),
+    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL, *SERVER}),
 )
 """All together first; then fewer, so that more can be decided."""
 
@@ -143,15 +145,22 @@ Tell = Callable[[Progress], None]
 
 
 def stress(
-    subject: Subject, plan: Plan, *, out: Path, tell: Tell = lambda _: None, width: int = 100
+    subject: Subject,
+    plan: Plan,
+    *,
+    out: Path,
+    server: Server | None = None,
+    tell: Tell = lambda _: None,
+    width: int = 100,
 ) -> tuple[Report, list[Text]]:
-    """Stress a subject, write `history.jsonl` and `verdicts.json` in `out`; return also the shortest story.
+    """Stress a subject, and its server if that is ours, and return what came of it, with the shortest story.
 
+    `history.jsonl` and `verdicts.json` are then in `out`.
     Raises `SubjectFailed` if the queue can not be opened, `OSError` if `out` can not be written.
     """
-    not_available = unavailable(subject, plan, out)
-    faults = plan.faults - set(not_available)
-    run = _Run(subject=subject, plan=plan, faults=faults, out=out, tell=tell, width=width)
+    not_available = unavailable(subject, plan, out, server)
+    faults = plan.faults - elsewhere(subject.server) - set(not_available)
+    run = _Run(subject=subject, plan=plan, faults=faults, out=out, server=server, tell=tell, width=width)
     begun = time.monotonic()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as judges:
         run.through_rounds(judges)
@@ -194,7 +203,7 @@ def write(report: Report) -> None:
     (Path(report.out) / "verdicts.json").write_bytes(encoded + b"\n")
 
 
-def unavailable(subject: Subject, plan: Plan, out: Path) -> dict[Fault, str]:
+def unavailable(subject: Subject, plan: Plan, out: Path, server: Server | None = None) -> dict[Fault, str]:
     """Return which of the faults this machine can't do, or this queue does not bear, with the reason."""
     promised = subject.promises.max_clock_skew_seconds
     skew_seconds = plan.settings.max_clock_skew_seconds if promised == "policy" else promised
@@ -202,7 +211,10 @@ def unavailable(subject: Subject, plan: Plan, out: Path) -> dict[Fault, str]:
         Fault.SKEW: lambda: skew.unavailable(skew_seconds),
         Fault.DISK_FULL: lambda: disk_full.unavailable(out / "rounds" / "trial"),
     }
-    asked = {fault: reasons[fault]() for fault in sorted(plan.faults & set(reasons))}
+    if server is None:
+        reasons |= dict.fromkeys(SERVER, lambda: NOT_OURS)
+    asked_for = plan.faults - elsewhere(subject.server)
+    asked = {fault: reasons[fault]() for fault in sorted(asked_for & set(reasons))}
     return {fault: reason for fault, reason in asked.items() if reason is not None}
 
 
@@ -224,6 +236,7 @@ class _Run:
     plan: Plan
     faults: frozenset[Fault]
     out: Path
+    server: Server | None
     tell: Tell
     width: int
     pending: list[Future[tuple[Judged, list[Text]]]] = field(default_factory=list)
@@ -244,6 +257,7 @@ class _Run:
                 folder=folder,
                 load=load,
                 tell=partial(self._tell, each),
+                server=self.server,
             )
             with ring.run() as (folders, self.terms):
                 if Fault.KILL in each.faults and each.cells is None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
 
+from ssq_stress import host
 from ssq_stress.console import BadInput
 from ssq_stress.servers import OWN, Server, ServerFailed, ServerNotInstalled
 from ssq_stress.servers.given import given_postgres, given_redis
@@ -76,6 +77,7 @@ _GIVEN: dict[str, Callable[..., AbstractContextManager[Place]]] = {
 def _environment(variables: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
+    host.renew_fork_server()
     try:
         yield
     finally:

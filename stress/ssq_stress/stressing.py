@@ -13,7 +13,7 @@ from ssq_stress.commands import title
 from ssq_stress.console import say, say_json, stress_shown, width
 from ssq_stress.door import (
     duration,
-    faults_chosen,
+    faults_for,
     fit_for_stress,
     named_subject,
     result_file,
@@ -21,7 +21,7 @@ from ssq_stress.door import (
     takes_power,
     writable,
 )
-from ssq_stress.faults import Fault, Phase
+from ssq_stress.faults import ALL, Fault, Phase, elsewhere
 from ssq_stress.serving import served
 from ssq_stress.telling import replay_commands, stories, write_junit
 from ssq_verify.report.document import verdict_documents
@@ -40,6 +40,8 @@ TOLD = {
     "dead": "dead letters",
     "pause": "pauses",
     "io-error": "I/O errors",
+    "server-kill": "server kills",
+    "server-pause": "server pauses",
 }
 COLUMNS = {Phase.BEFORE_EFFECT: "held", Phase.HOLDING: "at work"}
 """What a phase is called where there is little room."""
@@ -60,12 +62,14 @@ def stress(
     as_json: bool,
 ) -> int:
     """Stress a subject, and show the verdicts. Raises `BadInput`."""
-    seconds, chosen = duration(lasts), faults_chosen(faults)
-    subject = fit_for_stress(named_subject(reference))
+    seconds, subject = duration(lasts), fit_for_stress(named_subject(reference))
+    chosen = faults_for(subject, faults)
     out, junit = writable(out), result_file(junit, "--junit")
     if not as_json:
         crew = f"{workers} workers, {producers} producers"
-        say([title("stress", subject.reference, crew, f"profile {profile}", f"seed {seed}"), Text()])
+        say([title("stress", subject.reference, crew, f"profile {profile}", f"seed {seed}")])
+        is_told = faults == ALL and subject.server is not None
+        say([*_left_out(elsewhere(subject.server) if is_told else ()), Text()])
     from ssq_stress import back_to_simulation, runner  # noqa: PLC0415 - they load DuckDB
 
     plan = runner.Plan(
@@ -80,7 +84,7 @@ def stress(
     )
     with served(reference, subject, in_turns=False) as own, room_for(out), stress_shown() as tell:
         plan = replace(plan, is_served=subject.server is not None and own is None)
-        report, story = runner.stress(subject, plan, out=out, tell=tell, width=width())
+        report, story = runner.stress(subject, plan, out=out, server=own, tell=tell, width=width())
         sought = back_to_simulation.seek(subject, report, out=out, processes=os.cpu_count() or 1)
         verdicts = back_to_simulation.with_repros(report.verdicts, sought.repros)
         report = msgspec.structs.replace(report, verdicts=verdicts)
@@ -141,7 +145,7 @@ def last_lines(report: "Report") -> list[Text]:
 def matrix_lines(matrix: dict[str, int], faults: Iterable[Fault], applicable: Iterable[str]) -> list[Text]:
     """Return how often each fault struck each phase: `0` where it should have, `-` where it can't."""
     able, names = set(applicable), [COLUMNS.get(phase, phase.value) for phase in Phase]
-    label = max((len(fault) for fault in Fault), default=0)
+    label = max(map(len, faults), default=0)
     lines = [Text(" " * (label + GAP) + "  ".join(names), style="dim")]
     for fault in faults:
         line = Text(f"{fault:<{label + GAP}}")
@@ -153,6 +157,15 @@ def matrix_lines(matrix: dict[str, int], faults: Iterable[Fault], applicable: It
         line.rstrip()
         lines.append(line)
     return lines
+
+
+def _left_out(faults: Iterable[Fault]) -> list[Text]:
+    names = ", ".join(sorted(faults))
+    return (
+        paragraph(f"left out, as the data is on a server: {names}", width=width(), style="dim")
+        if names
+        else []
+    )
 
 
 def _told(report: "Report") -> str:

@@ -144,6 +144,7 @@ class Supervisor:
         self.board.set_head(Head.RECLAIMER, 0)
         for child in self._children:
             self.slot(child.assignment.number).withdraw()
+            self.slot(child.assignment.number).set(Field.STANDS, 0)
         for child in self._children:
             if not child.is_done and child.process.exitcode is None:
                 self._continue(child)
@@ -199,6 +200,7 @@ class Supervisor:
         slot.set(Field.STOPPED_UNTIL_NS, 0)
         slot.set(Field.IS_LATE, 0)
         slot.set(Field.IS_READY, 0)
+        slot.set(Field.STANDS, 0)
         self.board.orphan(slot)
         if self.board.head(Head.RECLAIMER) == child.assignment.number + 1:
             self.board.set_head(Head.RECLAIMER, 0)

@@ -114,12 +114,15 @@ class _Worker:
         again = self._terms.idempotent_enqueue and self._recent and self._rng.random() < AGAIN_SHARE
         job_id = self._rng.choice(self._recent) if again else self._new_id()
         payload = self._rng.randbytes(self._rng.randrange(PAYLOAD_BYTES_MAX))
-        self._desk.ask("enqueue", job_id, payload=payload)
-        if not again:
+        came_back, _ = self._desk.ask("enqueue", job_id, payload=payload)
+        if not came_back:
+            # It is not tried again: its job may be done by then, and another try would be a new one.
+            self._recent = [each for each in self._recent if each != job_id]
+        elif not again:
             self._slot.add(Field.ENQUEUED)
             self._recent = [*self._recent[-RECENT_IDS:], job_id]
         self._made += 1
-        return True
+        return came_back
 
     def _new_id(self) -> str:
         return f"{self._name}-{self._assignment.generation}-{self._made}"

@@ -33,8 +33,12 @@ class EventType(StrEnum):
 OPERATIONS = frozenset({"enqueue", "claim", "ack", "release", "extend", "requeue"})
 """What a worker calls; each has an `invoke` and at most one completion."""
 
-FAULTS = frozenset({"crash", "pause", "resume", "clock", "power-loss", "io-error"})
-"""What is done to a worker or its storage; single events of type `info`."""
+FAULTS = frozenset({
+    "crash", "pause", "resume", "clock", "power-loss", "io-error",
+    "server-kill", "server-pause", "server-back",
+})  # fmt: skip
+"""What is done to a worker, its storage or its server; single events of type `info`. Those of a server name
+it in place of a worker, and end nobody's operation: what was cut off says so itself."""
 
 OBSERVATIONS = frozenset({"open", "heal", "drained", "drain-cut", "dead", "present", "zone", "strobe"})
 """What the harness did or saw: a handle opened, faults over, the queue empty (or given up), a dead letter, a

@@ -13,7 +13,7 @@ from random import Random
 from typing import Protocol
 
 from ssq_stress.board import Slot
-from ssq_stress.faults import INSIDE, STORAGE, Fault, Order, Phase, Strike
+from ssq_stress.faults import INSIDE, SERVER, STORAGE, Fault, Order, Phase, Strike
 from ssq_stress.log import EventLog
 from ssq_verify.history import Terms
 
@@ -23,14 +23,20 @@ PER_SECOND = {
     Fault.SKEW: 6.0,
     Fault.IO_ERROR: 7.0,
     Fault.DISK_FULL: 5.0,
+    Fault.SERVER_KILL: 0.6,
+    Fault.SERVER_PAUSE: 0.6,
 }
 """How often each strikes. Kills are to come to ten in a second; more of all would leave nobody at work."""
 
-RANDOM_SHARE = {Fault.KILL: 0.5, Fault.PAUSE: 0.3}
+RANDOM_SHARE = {Fault.KILL: 0.5, Fault.PAUSE: 0.3, Fault.SERVER_KILL: 0.3, Fault.SERVER_PAUSE: 0.3}
 """How many strikes come from outside, wherever the worker then is; of the other faults none do."""
 
 PAUSES = ((0.05, 0.3), (0.05, 0.3), (0.8, 1.8))
 """For how much of a lease a worker stands still: more often short, or nobody would be left to work."""
+
+SERVER_PAUSES = ((0.02, 0.1), (0.02, 0.1), (0.02, 0.1), (0.8, 1.4))
+SERVER_DOWN = (0.0, 0.15)
+"""The same of a server: while it does not answer, nothing else can be seen to strike."""
 
 ANY_SKEW_SECONDS = 7_200.0
 """How far clocks are apart where the queue bears any difference: an hour ahead, an hour behind."""
@@ -126,6 +132,9 @@ def _order(rng: Random, fault: Fault, phase: Phase, terms: Terms) -> Order:
     seconds, rate = 0.0, 0.0
     if fault is Fault.PAUSE:
         seconds = rng.uniform(*rng.choice(PAUSES)) * terms.lease_ttl_seconds
+    elif fault in SERVER:
+        lasts = rng.choice(SERVER_PAUSES) if fault is Fault.SERVER_PAUSE else SERVER_DOWN
+        seconds = rng.uniform(*lasts) * terms.lease_ttl_seconds
     elif fault is Fault.SKEW:
         half = (
             ANY_SKEW_SECONDS if terms.max_clock_skew_seconds is None else terms.max_clock_skew_seconds

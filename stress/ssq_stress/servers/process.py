@@ -48,7 +48,7 @@ class ServerProcess:
         self.folder = Path(tempfile.mkdtemp(prefix=f"ssq-{name}-", dir=parent)).resolve()
         self.log = self.folder / "log"
         self.clock_file = self.folder / "clock"
-        self._name = name
+        self.name = name
         self._main: subprocess.Popen[bytes] | None = None
         # In a session of its own: a Ctrl-C at the terminal is not for it.
         self._watchdog = subprocess.Popen(  # noqa: S603 - this interpreter, our own script
@@ -66,7 +66,7 @@ class ServerProcess:
     @property
     def pid(self) -> int:
         """The number of the server's first process."""
-        assert self._main is not None, f"start {self._name} first"
+        assert self._main is not None, f"start {self.name} first"
         return self._main.pid
 
     def run(self, command: Sequence[str], *, answer: bytes = b"") -> None:
@@ -81,7 +81,7 @@ class ServerProcess:
         self, command: Sequence[str], *, is_ready: Callable[[], bool], environment: Mapping[str, str] = {}
     ) -> None:
         """Start the server and wait until it is ready. Raises `ServerFailed`."""
-        assert not self.is_running, f"{self._name} runs already"
+        assert not self.is_running, f"{self.name} runs already"
         with self.log.open("ab") as log:
             self._main = self._popen(command, {**environment, **self._clock_environment()}, log.fileno())
         deadline = time.monotonic() + READY_SECONDS_MAX
@@ -129,7 +129,7 @@ class ServerProcess:
 
     def set_time(self, now: datetime) -> None:
         """Let the server see an instant that stands still until it is set anew."""
-        assert self._faketime is not None, f"start {self._name} with has_clock=True"
+        assert self._faketime is not None, f"start {self.name} with has_clock=True"
         server_time.show(self.clock_file, now)
 
     def release_time(self) -> None:
@@ -175,7 +175,7 @@ class ServerProcess:
     def _failed(self, what: str) -> ServerFailed:
         lines = self.log.read_text(errors="backslashreplace").split("\n") if self.log.exists() else []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")
-        return ServerFailed(f"{self._name}: {what}: {last}")
+        return ServerFailed(f"{self.name}: {what}: {last}")
 
 
 def in_memory() -> Path | None:

@@ -36,6 +36,11 @@ class Server(ABC):
         """Stop it in an orderly way."""
 
     @property
+    def name(self) -> str:
+        """What it is called: postgres, or redis."""
+        return self._process.name
+
+    @property
     def folder(self) -> Path:
         """Where its data, its socket and its log are."""
         return self._process.folder

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from ssq_stress import commands
-from ssq_stress.console import BadInput
-from ssq_stress.door import duration
+from ssq_stress.command import commands
+from ssq_stress.command.console import BadInput
+from ssq_stress.command.door import duration
 from ssq_verify import verify as verify_module
 from ssq_verify.execution import scratch
 from ssq_verify.history import EventType

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ssq_stress import commands
+from ssq_stress.command import commands
 from ssq_verify import history as history_module
 from ssq_verify.judge import IDS
 from ssq_verify.notation import h

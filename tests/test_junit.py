@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from ssq_stress.telling import write_junit
+from ssq_stress.command.telling import write_junit
 from ssq_verify.notation import h
 from ssq_verify.profiles import PROFILES
 from ssq_verify.report.junit import junit

@@ -9,11 +9,11 @@ from threading import Event as Moment
 
 import pytest
 
-from ssq_stress.log import EventLog, lines
 from ssq_stress.nemesis import ext4, power_loss
 from ssq_stress.nemesis.power_loss import NotAvailable, losable_disk, unavailable
 from ssq_stress.power.losses import Losses, _answer, lose_power, undone
 from ssq_stress.power.outage import Outage, told
+from ssq_stress.processes.log import EventLog, lines
 from ssq_verify.history import EventType
 from ssq_verify.judge import judge
 from ssq_verify.notation import h

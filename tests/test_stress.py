@@ -8,8 +8,8 @@ import time
 import pytest
 
 from ssq_core.file import FileWorkerQueue
-from ssq_stress.effects import PROMISE
 from ssq_stress.faults import Fault
+from ssq_stress.processes.effects import PROMISE
 from ssq_stress.runner import Plan, stress
 from ssq_stress.side_verdicts import COVERAGE
 from ssq_verify import history as history_module

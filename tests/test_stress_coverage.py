@@ -3,8 +3,8 @@
 import pytest
 
 from ssq_stress.coverage import applicable, cell, empty, matrix
-from ssq_stress.effects import Effect
 from ssq_stress.faults import Fault, Phase
+from ssq_stress.processes.effects import Effect
 from ssq_verify.history import Event, EventType, Header, History, Terms
 
 TERMS = Terms(lease_ttl_seconds=1.0, max_clock_skew_seconds=0.2)

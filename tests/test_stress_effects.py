@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssq_stress.effects import Effect, Effects, compared, file_name, read
+from ssq_stress.processes.effects import Effect, Effects, compared, file_name, read
 from ssq_verify.history import Terms
 from ssq_verify.notation import h
 

@@ -13,12 +13,12 @@ import pytest
 from ssq_core.queue import QueueIOError, RetryPolicy, utc_now
 from ssq_core.sqlite import SqliteWorkerQueue
 from ssq_stress import runner, side_verdicts
-from ssq_stress.board import Board, Field
 from ssq_stress.coverage import applicable
 from ssq_stress.faults import Fault, Order, Phase
-from ssq_stress.log import EventLog, events
 from ssq_stress.nemesis import Victim, disk_full, io_error, kill, phases, skew, timetable
-from ssq_stress.points import Striker, Watched
+from ssq_stress.processes.board import Board, Field
+from ssq_stress.processes.log import EventLog, events
+from ssq_stress.processes.points import Striker, Watched
 from ssq_verify.history import EventType, History, Terms
 from ssq_verify.subject import load
 

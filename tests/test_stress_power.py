@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ssq_stress.door import faults_chosen, takes_power
+from ssq_stress.command.door import faults_chosen, takes_power
 from ssq_stress.faults import Fault
 from ssq_stress.nemesis import power_loss
 from ssq_stress.power import powerless

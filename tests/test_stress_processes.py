@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ssq_stress.board import Stage
+from ssq_stress.processes.board import Stage
 
 SSQ = Path(sys.executable).with_name("ssq")
 WITNESS = '''

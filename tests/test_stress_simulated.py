@@ -7,9 +7,9 @@ import pytest
 from msgspec import structs
 
 from ssq_stress.back_to_simulation import Sought, nearest_first, seek, with_repros
-from ssq_stress.effects import PROMISE
+from ssq_stress.command.stressing import last_lines, simulated_lines
+from ssq_stress.processes.effects import PROMISE
 from ssq_stress.runner import Plan, Report, stress
-from ssq_stress.stressing import last_lines, simulated_lines
 from ssq_verify.failures import kept
 from ssq_verify.machine import SETTINGS
 from ssq_verify.profiles import PROFILES

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from ssq_stress.cli import UsageError, app
-from ssq_stress.door import duration, named_subject
+from ssq_stress.command.door import duration, named_subject
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from ssq_stress.effects import PROMISE
+from ssq_stress.processes.effects import PROMISE
 from ssq_stress.runner import Report
 from ssq_verify import failures
 from ssq_verify.machine import SETTINGS

@@ -14,8 +14,8 @@ from typing import Annotated, cast
 
 import typer
 
-from ssq_stress import commands, explanation, stressing
-from ssq_stress.console import BadInput, ReaderGone, complain, forgiving_streams, keep_traceback, say
+from ssq_stress.command import commands, explanation, stressing
+from ssq_stress.command.console import BadInput, ReaderGone, complain, forgiving_streams, keep_traceback, say
 from ssq_verify.subject import SubjectFailed
 from ssq_verify.verdict import EXIT_HARNESS, EXIT_OK, EXIT_USAGE
 

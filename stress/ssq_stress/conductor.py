@@ -3,12 +3,12 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from ssq_stress.board import Field, Head
 from ssq_stress.coverage import Cell, applicable
 from ssq_stress.faults import SERVER, Fault, Order, Phase, Strike
-from ssq_stress.log import MONOTONIC_NS
 from ssq_stress.nemesis import kill, pause, timetable
 from ssq_stress.nemesis.server import Outages
+from ssq_stress.processes.board import Field, Head
+from ssq_stress.processes.log import MONOTONIC_NS
 from ssq_stress.supervisor import Supervisor
 from ssq_verify.history import Terms
 

@@ -11,11 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ssq_stress.effects import Effect
 from ssq_stress.faults import SERVER, Fault, Phase
 from ssq_stress.nemesis import phases
 from ssq_stress.nemesis.disk_full import DISK_FULL
 from ssq_stress.nemesis.server import BACK
+from ssq_stress.processes.effects import Effect
 from ssq_stress.supervisor import BY_ITSELF
 from ssq_verify.history import OPERATIONS, Event, EventType, History, Terms
 

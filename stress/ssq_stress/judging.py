@@ -15,11 +15,12 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from ssq_stress import coverage, effects
-from ssq_stress.assignment import Folders
-from ssq_stress.effects import Clash, Findings
+from ssq_stress import coverage
 from ssq_stress.faults import SERVER, Fault, Phase
-from ssq_stress.log import events
+from ssq_stress.processes import effects
+from ssq_stress.processes.assignment import Folders
+from ssq_stress.processes.effects import Clash, Findings
+from ssq_stress.processes.log import events
 from ssq_verify import judge
 from ssq_verify.history import Event, EventType, Header, History, Operation
 from ssq_verify.report.story import story

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import msgspec
 
-from ssq_stress.assignment import Assignment, Folders, Role, patience_seconds
-from ssq_stress.board import COUNTERS, Board, Field, Head, Stage
 from ssq_stress.conductor import Conductor, Crew, Round
-from ssq_stress.draining import drain, look
 from ssq_stress.faults import Fault
 from ssq_stress.judging import SUPERVISOR
-from ssq_stress.log import MONOTONIC_NS, EventLog
 from ssq_stress.nemesis import disk_full, skew
 from ssq_stress.nemesis.server import Outages
+from ssq_stress.processes.assignment import Assignment, Folders, Role, patience_seconds
+from ssq_stress.processes.board import COUNTERS, Board, Field, Head, Stage
+from ssq_stress.processes.draining import drain, look
+from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 from ssq_stress.servers import Server
 from ssq_stress.supervisor import Supervisor, ended, raise_if_reported, started
 from ssq_stress.worker import BACKLOG, backlog

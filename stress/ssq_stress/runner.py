@@ -18,15 +18,15 @@ from rich.text import Text
 
 from ssq_stress import coverage
 from ssq_stress.conductor import Crew, Round
-from ssq_stress.effects import PROMISE, Clash
 from ssq_stress.faults import SERVER, Fault, elsewhere
-from ssq_stress.fetching import loader
 from ssq_stress.judging import Judged, judge_round, prepare
 from ssq_stress.nemesis import disk_full, skew
 from ssq_stress.nemesis.server import NOT_OURS
 from ssq_stress.power import powerless
 from ssq_stress.power.losses import Losses
 from ssq_stress.power.powerless import Lost
+from ssq_stress.processes.effects import PROMISE, Clash
+from ssq_stress.processes.fetching import loader
 from ssq_stress.rounds import Ring, Seen, tail_seconds
 from ssq_stress.servers import Server
 from ssq_stress.side_verdicts import coverage_verdict, side_effects_verdict, summed

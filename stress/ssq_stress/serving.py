@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
 
-from ssq_stress import host
-from ssq_stress.console import BadInput
+from ssq_stress.command.console import BadInput
+from ssq_stress.processes import host
 from ssq_stress.servers import OWN, Server, ServerFailed, ServerNotInstalled
 from ssq_stress.servers.given import given_postgres, given_redis
 from ssq_verify import servers

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ssq_stress import coverage
-from ssq_stress.effects import PROMISE
 from ssq_stress.faults import Fault
 from ssq_stress.judging import Judged
+from ssq_stress.processes.effects import PROMISE
 from ssq_verify.history import Terms
 from ssq_verify.verdict import Finding, Verdict
 

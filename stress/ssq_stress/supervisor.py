@@ -15,10 +15,10 @@ from typing import Any
 import multiprocess
 import multiprocess.connection
 
-from ssq_stress.assignment import SUBJECT_FAILED, Assignment, Role
-from ssq_stress.board import Board, Field, Head, Slot, Stage
-from ssq_stress.log import MONOTONIC_NS, EventLog, events
 from ssq_stress.nemesis import kill
+from ssq_stress.processes.assignment import SUBJECT_FAILED, Assignment, Role
+from ssq_stress.processes.board import Board, Field, Head, Slot, Stage
+from ssq_stress.processes.log import MONOTONIC_NS, EventLog, events
 from ssq_stress.worker import work
 from ssq_verify.subject import SubjectFailed
 
@@ -34,7 +34,9 @@ class WorkerFailed(Exception):  # noqa: N818 - it names what failed
 
 def preload(*modules: str) -> None:
     """Let the fork server load these modules once, for all the workers that it will make."""
-    CONTEXT.set_forkserver_preload(["__main__", "ssq_stress.draining", "ssq_stress.fetching", *modules])
+    CONTEXT.set_forkserver_preload(
+        ["__main__", "ssq_stress.processes.draining", "ssq_stress.processes.fetching", *modules]
+    )
 
 
 def started(function: Callable[..., None], *arguments: Any) -> Any:

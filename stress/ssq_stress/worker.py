@@ -9,13 +9,13 @@ from enum import StrEnum
 from itertools import cycle
 from typing import Any
 
-from ssq_stress import host
-from ssq_stress.assignment import Assignment, Role, patience_seconds, reporting
-from ssq_stress.board import Board, Field, Head, Stage
-from ssq_stress.desk import Desk
-from ssq_stress.effects import Effects
 from ssq_stress.faults import Phase
-from ssq_stress.log import MONOTONIC_NS
+from ssq_stress.processes import host
+from ssq_stress.processes.assignment import Assignment, Role, patience_seconds, reporting
+from ssq_stress.processes.board import Board, Field, Head, Stage
+from ssq_stress.processes.desk import Desk
+from ssq_stress.processes.effects import Effects
+from ssq_stress.processes.log import MONOTONIC_NS
 
 POLL_SECONDS = 0.015
 CLAIM_SECONDS = 0.002

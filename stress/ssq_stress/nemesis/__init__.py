@@ -12,9 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from ssq_stress.board import Slot
 from ssq_stress.faults import INSIDE, SERVER, STORAGE, Fault, Order, Phase, Strike
-from ssq_stress.log import EventLog
+from ssq_stress.processes.board import Slot
+from ssq_stress.processes.log import EventLog
 from ssq_verify.history import Terms
 
 PER_SECOND = {

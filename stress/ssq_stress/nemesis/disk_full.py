@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ssq_stress import host
 from ssq_stress.faults import Order
 from ssq_stress.nemesis import Victim
+from ssq_stress.processes import host
 
 SIZE_BYTES = 24 << 20
 MOUNT = ("mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES},mode=0700", "ssq-stress")

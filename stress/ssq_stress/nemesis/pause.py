@@ -3,10 +3,10 @@
 import os
 import signal
 
-from ssq_stress.board import Field
 from ssq_stress.faults import Order
-from ssq_stress.log import MONOTONIC_NS
 from ssq_stress.nemesis import Arena, Victim
+from ssq_stress.processes.board import Field
+from ssq_stress.processes.log import MONOTONIC_NS
 
 
 def unavailable() -> str | None:

@@ -8,10 +8,10 @@ cut off with it; or the two race, and the request may be done, its answer lost, 
 import time
 from typing import Protocol
 
-from ssq_stress.board import Field, Slot
 from ssq_stress.faults import Fault, Order
-from ssq_stress.log import MONOTONIC_NS, EventLog
 from ssq_stress.nemesis import Victim
+from ssq_stress.processes.board import Field, Slot
+from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 
 BACK = "server-back"
 """Its event: the server is there again."""

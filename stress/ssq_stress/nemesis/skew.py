@@ -6,10 +6,10 @@ any moment, and is the same for a replacement: a host's clock outlives its proce
 
 from datetime import UTC, datetime, timedelta
 
-from ssq_stress.board import MICRO, Field, Slot
 from ssq_stress.faults import Order
-from ssq_stress.log import MONOTONIC_NS
 from ssq_stress.nemesis import ANY_SKEW_SECONDS, Victim
+from ssq_stress.processes.board import MICRO, Field, Slot
+from ssq_stress.processes.log import MONOTONIC_NS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHARE = 0.99

@@ -19,9 +19,9 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ssq_core.queue import utc_now
-from ssq_stress import host
 from ssq_stress.nemesis.power_loss import AT_ONCE, HELD_BACK, Disk, losable_disk
 from ssq_stress.power.crew import CONTEXT
+from ssq_stress.processes import host
 from ssq_verify.history import Terms
 from ssq_verify.machine import SETTINGS
 from ssq_verify.scenario import SEED, Faults

@@ -16,9 +16,9 @@ from random import Random
 from typing import Any
 
 from ssq_core.queue import utc_now
-from ssq_stress import host
-from ssq_stress.log import EventLog
 from ssq_stress.nemesis.power_loss import Disk
+from ssq_stress.processes import host
+from ssq_stress.processes.log import EventLog
 from ssq_verify.execution import DRAIN_WORKER, EMPTY_POLLS_AT_END
 from ssq_verify.history import EventType, Terms
 from ssq_verify.recording import RecordingQueue

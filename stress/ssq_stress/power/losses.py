@@ -19,11 +19,11 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from ssq_stress.log import MONOTONIC_NS, events
 from ssq_stress.nemesis.power_loss import Disk, losable_disk
 from ssq_stress.power.crew import crewed, do
 from ssq_stress.power.losing import Assignment, drain, use_anew
 from ssq_stress.power.outage import Outage, about, free_ids, in_order, loss, told
+from ssq_stress.processes.log import MONOTONIC_NS, events
 from ssq_verify import invariants
 from ssq_verify.execution import DRAIN_WORKER
 from ssq_verify.history import Event, EventType, Header, History, joined

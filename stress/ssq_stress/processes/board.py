@@ -10,7 +10,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from ssq_stress.faults import Fault, Order, Phase
-from ssq_stress.log import MONOTONIC_NS
+from ssq_stress.processes.log import MONOTONIC_NS
 
 FIELD = struct.Struct("=q")
 FIELDS_PER_SLOT = 32

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from ssq_stress.log import APPEND, MONOTONIC_NS, WRITE, lines
+from ssq_stress.processes.log import APPEND, MONOTONIC_NS, WRITE, lines
 from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation
 from ssq_verify.pieces import Faults
 

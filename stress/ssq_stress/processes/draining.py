@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from ssq_core.queue import utc_now
-from ssq_stress import host
-from ssq_stress.assignment import Assignment, Folders, patience_seconds, reporting
-from ssq_stress.board import Stage
-from ssq_stress.desk import Desk, opened
-from ssq_stress.log import MONOTONIC_NS, EventLog
+from ssq_stress.processes import host
+from ssq_stress.processes.assignment import Assignment, Folders, patience_seconds, reporting
+from ssq_stress.processes.board import Stage
+from ssq_stress.processes.desk import Desk, opened
+from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 from ssq_verify.execution import DRAIN_WORKER, EMPTY_POLLS_AT_END
 from ssq_verify.history import EventType
 from ssq_verify.scenario import Settings

@@ -6,13 +6,13 @@ from random import Random
 from typing import Any
 
 from ssq_core.queue import utc_now
-from ssq_stress import host
-from ssq_stress.assignment import Assignment, Folders
-from ssq_stress.board import Board, Field, Head
 from ssq_stress.faults import Fault, Order, Phase
-from ssq_stress.log import MONOTONIC_NS, EventLog
 from ssq_stress.nemesis import Victim, disk_full, io_error, kill, pause, server, skew
-from ssq_stress.points import Striker, Watched
+from ssq_stress.processes import host
+from ssq_stress.processes.assignment import Assignment, Folders
+from ssq_stress.processes.board import Board, Field, Head
+from ssq_stress.processes.log import MONOTONIC_NS, EventLog
+from ssq_stress.processes.points import Striker, Watched
 from ssq_verify.history import EventType, Terms
 from ssq_verify.recording import RecordingQueue
 from ssq_verify.subject import Policy, Subject, SubjectFailed, takes_payload, terms

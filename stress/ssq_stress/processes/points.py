@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ssq_stress.board import Board, Head, Slot
 from ssq_stress.faults import OPERATION_PHASES, SERVER, STORAGE, Order, Phase
-from ssq_stress.log import MONOTONIC_NS
 from ssq_stress.nemesis import io_error
+from ssq_stress.processes.board import Board, Head, Slot
+from ssq_stress.processes.log import MONOTONIC_NS
 
 AUDITED = frozenset({
     "open", "os.rename", "os.remove", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.listdir",

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from ssq_stress.console import BadInput, say, say_json, width
-from ssq_stress.door import unknown_invariant
+from ssq_stress.command.console import BadInput, say, say_json, width
+from ssq_stress.command.door import unknown_invariant
 from ssq_verify.history import History, Terms
 from ssq_verify.notation import h
 from ssq_verify.report.columns import drawn

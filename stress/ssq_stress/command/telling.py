@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from ssq_stress.console import width
-from ssq_stress.door import named_repro, room_for
+from ssq_stress.command.console import width
+from ssq_stress.command.door import named_repro, room_for
 from ssq_verify.report.junit import junit
 from ssq_verify.report.layout import printable
 from ssq_verify.report.story import story

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.text import Text
 
-from ssq_stress.console import BadInput, progress_shown, say, say_json, width
-from ssq_stress.door import (
+from ssq_stress.command.console import BadInput, progress_shown, say, say_json, width
+from ssq_stress.command.door import (
     chosen,
     duration,
     named_history,
@@ -23,8 +23,8 @@ from ssq_stress.door import (
     room_for,
     writable,
 )
+from ssq_stress.command.telling import replay_commands, stories, write_junit
 from ssq_stress.serving import served
-from ssq_stress.telling import replay_commands, stories, write_junit
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import paragraph, printable

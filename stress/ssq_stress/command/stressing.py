@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.text import Text
 
-from ssq_stress.commands import title
-from ssq_stress.console import say, say_json, stress_shown, width
-from ssq_stress.door import (
+from ssq_stress.command.commands import title
+from ssq_stress.command.console import say, say_json, stress_shown, width
+from ssq_stress.command.door import (
     duration,
     faults_for,
     fit_for_stress,
@@ -21,9 +21,9 @@ from ssq_stress.door import (
     takes_power,
     writable,
 )
+from ssq_stress.command.telling import replay_commands, stories, write_junit
 from ssq_stress.faults import ALL, Fault, Phase, elsewhere
 from ssq_stress.serving import served
-from ssq_stress.telling import replay_commands, stories, write_junit
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import GAP, paragraph, printable
 from ssq_verify.report.table import summary, verdict_table

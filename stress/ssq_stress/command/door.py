@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ssq_stress.console import BadInput
+from ssq_stress.command.console import BadInput
 from ssq_stress.faults import ALL, POWER_LOSS, Fault, elsewhere
 from ssq_verify import history as history_module
 from ssq_verify import subject as subject_module

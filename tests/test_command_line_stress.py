@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+RUNS_MAX = 4
+"""Chance may spare a job once."""
 RAISING = """
 def open_queue(workdir, policy):
     raise RuntimeError("no server at db:5432")
@@ -23,6 +25,7 @@ def open_queue(workdir, policy):
         (["persist-queue"], ["one process", "ssq verify"]),
         (["file", "--workers", "0"], ["workers"]),
         (["file", "--rate", "0"], ["rate"]),
+        (["redis", "--skew", "5"], ["--skew", "redis stands any difference", "leave it out"]),
         (["file", "--out", "/dev/null/x"], ["/dev/null/x", "--out"]),
     ],
 )
@@ -70,6 +73,24 @@ def test_a_run_is_shown(ssq, tmp_path):
     assert {"single-claimer", "side-effects", "coverage", "pause"} <= rows
     assert lines[-1] == "ssq check o/history.jsonl"
     assert (tmp_path / "o/history.jsonl").is_file()
+
+
+@pytest.mark.scenario("stress/asked-on-the-command-line")
+def test_clocks_may_be_asked_for_beyond_the_promise(ssq, tmp_path):
+    """Clocks that differ by hours give a job two holders; how far they may differ is measured elsewhere."""
+    options = ("--for", "2s", "--workers", "4", "--producers", "1", "--faults", "skew", "--skew", "7200")
+    for seed in range(RUNS_MAX):
+        code, out, error = ssq("stress", "file", *options, "--seed", str(seed), "--out", tmp_path / str(seed))
+        if code == 1:
+            break
+    told = " ".join(out.split())
+
+    assert (code, error) == (1, "")
+    assert out.splitlines()[0].startswith(
+        "ssq stress file · 4 workers, 1 producers · clocks up to 7200 s apart"
+    )
+    assert "single-claimer violated" in told
+    assert "ssq verify file --sweep skew" in told
 
 
 @pytest.mark.scenario("stress/the-data-is-on-a-server")

@@ -121,6 +121,11 @@ def seek(
     )
 
 
+def not_sought(report: Report, reason: str) -> Sought:
+    """Return that nothing was searched for, and why."""
+    return Sought(repros={}, missing=tuple(sorted(_wanted(report))), schedules=0, reason=reason)
+
+
 def with_repros(verdicts: Sequence[Verdict], repros: Mapping[str, str]) -> tuple[Verdict, ...]:
     """Return the verdicts, each that was found again with the file that replays it."""
     return tuple(

@@ -139,6 +139,14 @@ def stress(
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Jobs a second. [default: as many as are taken]")
     ] = None,
+    skew: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="Let clocks differ by so much, and hold the queue to it. [default: what it promises]",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other timetables.")] = 0,
     profile: Annotated[
         StressProfile, typer.Option(help="How often each fault must strike each phase: once, 30 times.")
@@ -157,6 +165,7 @@ def stress(
         producers=producers,
         faults=faults,
         rate=rate,
+        skew=skew,
         seed=seed,
         profile=profile.value,
         out=out or commands.new_folder(subject),

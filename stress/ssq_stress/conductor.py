@@ -7,6 +7,7 @@ from ssq_stress.coverage import Cell, applicable
 from ssq_stress.faults import SERVER, Fault, Order, Phase, Strike
 from ssq_stress.nemesis import kill, pause, timetable
 from ssq_stress.nemesis.server import Outages
+from ssq_stress.nemesis.skew import WrongClock
 from ssq_stress.processes.board import Field, Head
 from ssq_stress.processes.log import MONOTONIC_NS
 from ssq_stress.supervisor import Supervisor
@@ -31,6 +32,8 @@ class Crew:
     producers: int
     rate: float | None = None
     """Jobs a second, all producers together; None: as many as are taken."""
+    clocks: tuple[WrongClock, ...] = ()
+    """Of the first consumers; the others' are right, unless they are struck."""
 
     @property
     def size(self) -> int:

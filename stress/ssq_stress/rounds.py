@@ -18,7 +18,7 @@ from ssq_stress.judging import SUPERVISOR
 from ssq_stress.nemesis import disk_full, skew
 from ssq_stress.nemesis.server import Outages
 from ssq_stress.processes.assignment import Assignment, Folders, Role, patience_seconds
-from ssq_stress.processes.board import COUNTERS, Board, Field, Head, Stage
+from ssq_stress.processes.board import COUNTERS, Board, Field, Head, Slot, Stage
 from ssq_stress.processes.draining import drain, look
 from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 from ssq_stress.servers import Server
@@ -132,14 +132,15 @@ class Ring:
         supervisor = Supervisor(self._assignments(folders), board, log, lease=terms.lease)
         outages = None if self._server is None else Outages(self._server, log)
         try:
+            clocks = self._wrong_clocks(supervisor, log)
             self._fill(supervisor)
-            self._faults(supervisor, terms, outages)
+            self._faults(supervisor, terms, outages, clocks)
             if outages is not None:
                 outages.heal()
             self._heal(supervisor, folders, log)
             self._drain(supervisor)
             supervisor.close()
-            self._drain_alone(supervisor, folders)
+            self._drain_alone(supervisor, folders, log)
         finally:
             supervisor.close()
             log.close()
@@ -174,7 +175,14 @@ class Ring:
         while not self._is_late() and backlog(supervisor.board, self._crew.size - 1) < BACKLOG:
             self._wait(supervisor)
 
-    def _faults(self, supervisor: Supervisor, terms: Terms, outages: Outages | None) -> None:
+    def _wrong_clocks(self, supervisor: Supervisor, log: EventLog) -> skew.WrongClocks:
+        places = ((f"w{n + 1}", supervisor.slot(n)) for n in range(self._crew.consumers))
+        limit_ns = skew.limit_ns(self._skew_seconds)
+        return skew.WrongClocks(self._crew.clocks, places, log, limit_ns=limit_ns)
+
+    def _faults(
+        self, supervisor: Supervisor, terms: Terms, outages: Outages | None, clocks: skew.WrongClocks
+    ) -> None:
         self._begin(supervisor, "faults", Stage.FAULTS, self._plan.seconds)
         begun_ns = MONOTONIC_NS()
         self._conductor = Conductor(
@@ -183,6 +191,7 @@ class Ring:
         while not self._conductor.is_over:
             self._wait(supervisor)
             self._conductor.strike()
+            clocks.tick()
         self.fault_seconds = (MONOTONIC_NS() - begun_ns) / 1e9
 
     def _heal(self, supervisor: Supervisor, folders: Folders, log: EventLog) -> None:
@@ -204,8 +213,9 @@ class Ring:
         while not supervisor.are_done and not self._is_late():
             self._wait(supervisor)
 
-    def _drain_alone(self, supervisor: Supervisor, folders: Folders) -> None:
+    def _drain_alone(self, supervisor: Supervisor, folders: Folders, log: EventLog) -> None:
         supervisor.board.set_head(Head.STAGE, Stage.DRAIN)
+        self._advance_last(supervisor.slot(self._crew.size), log)
         assignment = self._assignment(folders, DRAIN_WORKER, self._crew.size, Role.CONSUMER)
         process = started(drain, assignment)
         try:
@@ -217,6 +227,16 @@ class Ring:
         finally:
             ended(process, seconds_max=0.0)
         raise_if_reported(assignment.failure)
+
+    def _advance_last(self, slot: Slot, log: EventLog) -> None:
+        """Show who drains the time of the clock that was furthest ahead, if that is too far off to wait for.
+
+        A lease, or a rest, that such a clock wrote down then ends for it as it would have for its writer.
+        """
+        bound = self._skew_seconds
+        if bound is not None and bound > self._settings.max_clock_skew_seconds:
+            limit_ns = skew.limit_ns(bound)
+            skew.told_and_set(slot, log, DRAIN_WORKER, offset_ns=limit_ns, rate=0.0, limit_ns=limit_ns)
 
     def _begin(self, supervisor: Supervisor, name: str, stage: Stage, seconds_max: float) -> None:
         self._stage = name

@@ -22,6 +22,7 @@ from ssq_stress.faults import SERVER, Fault, elsewhere
 from ssq_stress.judging import Judged, judge_round, prepare
 from ssq_stress.nemesis import disk_full, skew
 from ssq_stress.nemesis.server import NOT_OURS
+from ssq_stress.nemesis.skew import WrongClock
 from ssq_stress.power import powerless
 from ssq_stress.power.losses import Losses
 from ssq_stress.power.powerless import Lost
@@ -79,6 +80,8 @@ class Plan:
     """End the faults of each round after so many, in whatever time."""
     takes_power: bool = False
     """Let the power fail, too, after the rounds."""
+    clocks: tuple[WrongClock, ...] = ()
+    """Those of the first consumers, while faults strike; `skew` then strikes nobody."""
     is_served: bool = False
     """By a server that somebody gave, and that is not to be struck."""
     settings: Settings = SETTINGS
@@ -86,7 +89,7 @@ class Plan:
     @property
     def crew(self) -> Crew:
         """Who works."""
-        return Crew(consumers=self.consumers, producers=self.producers, rate=self.rate)
+        return Crew(consumers=self.consumers, producers=self.producers, rate=self.rate, clocks=self.clocks)
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +163,7 @@ def stress(
     """
     not_available = unavailable(subject, plan, out, server)
     faults = plan.faults - elsewhere(subject.server) - set(not_available)
+    faults -= {Fault.SKEW} if plan.clocks else set()
     run = _Run(subject=subject, plan=plan, faults=faults, out=out, server=server, tell=tell, width=width)
     begun = time.monotonic()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as judges:

@@ -5,6 +5,7 @@ import errno
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,6 +38,17 @@ def fit_for_stress(subject: Subject) -> Subject:
     if subject.promises.durability == "none":
         raise BadInput(f"{subject.reference} does not survive the death of a process; use ssq verify")
     return subject
+
+
+def held_to(subject: Subject, skew_seconds: float | None) -> Subject:
+    """Return the subject, as if it promised to bear clocks that differ by so much. Raises `BadInput`."""
+    if skew_seconds is None:
+        return subject
+    if subject.promises.max_clock_skew_seconds is None:
+        raise BadInput(
+            f"--skew: {subject.reference} stands any difference of clocks, and is tried so; leave it out"
+        )
+    return replace(subject, promises=replace(subject.promises, max_clock_skew_seconds=skew_seconds))
 
 
 def named_history(path: Path) -> History:

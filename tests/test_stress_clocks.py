@@ -1,11 +1,13 @@
 """Do two wrong clocks break nothing within the promise, and beyond it only that a job has one holder?"""
 
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 from msgspec import structs
 
+from c_clock import SEEN, look
 from ssq_core.file import FileWorkerQueue
 from ssq_stress.command.door import held_to
 from ssq_stress.faults import Fault
@@ -14,9 +16,12 @@ from ssq_stress.nemesis.skew import WrongClock, WrongClocks
 from ssq_stress.processes.board import Board
 from ssq_stress.processes.effects import PROMISE
 from ssq_stress.processes.fetching import loader
+from ssq_stress.processes.libc_time import LibcTime, preloaded
 from ssq_stress.processes.log import EventLog, events
-from ssq_stress.runner import SETTINGS, Plan, stress
+from ssq_stress.runner import SETTINGS, Plan, stress, unavailable
+from ssq_stress.servers import faketime
 from ssq_stress.serving import served
+from ssq_stress.supervisor import ended, started
 from ssq_verify import history as histories
 from ssq_verify.history import History, Terms, joined
 from ssq_verify.judge import evidence, judge
@@ -32,6 +37,11 @@ TWO_HOLDERS = {"single-claimer", "no-early-reclaim", "linearizable", PROMISE}
 """That a job had two holders at once, in the words of each that forbids it."""
 RUNS_MAX = 4
 """Chance may spare a job once."""
+IN_C = load("c_clock:open_queue")
+OFFSETS = (0.0, 3_600.25, -86_400.5, 0.5)
+FINE_SECONDS = 0.02
+"""How coarse SQLite's time, and those of files, are."""
+RIGHT = time.time() - time.monotonic()
 
 
 def run(subject, out, *, seed=0, **plan):
@@ -146,3 +156,82 @@ def test_a_subject_held_to_something_else_is_still_opened_by_its_name():
     assert loader(named)() == named
     assert loader(named)() is loader(named)()
     assert loader(replace(named, factory=other))().factory is other
+
+
+def looks(path):
+    """Return what was seen at each look."""
+    return [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
+
+
+def ahead(before, by_sqlite, by_python, after):
+    """Return by how much, at least and at most, a clock was ahead that shows both of what was seen."""
+    return max(by_sqlite, by_python) - after - RIGHT, min(by_sqlite, by_python) - before - RIGHT
+
+
+class Settable:
+    """A clock that is wrong by what was set last."""
+
+    def __init__(self):
+        self.nanoseconds = 0
+
+    def offset_ns(self):
+        """Return it."""
+        return self.nanoseconds
+
+
+def looking(folder):
+    """Look at the clocks of this process, and at a new file's time, while the clock is set to and fro."""
+    clock = Settable()
+    libc_time = LibcTime(clock, folder / "time")
+    for seconds in OFFSETS:
+        clock.nanoseconds = round(seconds * 1e9)
+        libc_time.show()
+        with (folder / "shown").open("a") as lines:
+            before, *shown, _ = look()
+            (folder / f"at {seconds}").touch()
+            lines.write(" ".join(map(str, [before, *shown, time.monotonic()])) + "\n")
+
+
+def test_the_time_of_c_code_is_moved_while_it_runs(tmp_path):
+    """SQLite and Python see at once what is shown; how old a file is, and the monotonic clock, stay true."""
+    with preloaded(IN_C, tmp_path):
+        ended(started(looking, tmp_path), seconds_max=60.0)
+
+    for seconds, (before, by_sqlite, by_python, after) in zip(
+        OFFSETS, looks(tmp_path / "shown"), strict=True
+    ):
+        least, most = ahead(before, by_sqlite, by_python, after)
+        made = (tmp_path / f"at {seconds}").stat().st_mtime - RIGHT
+        assert least - FINE_SECONDS < seconds < most + FINE_SECONDS
+        assert before - FINE_SECONDS < made < after + FINE_SECONDS
+
+
+@pytest.mark.scenario("stress/a-queue-whose-c-code-asks-the-time")
+@pytest.mark.parametrize("seconds", [None, 2 * HOUR])
+def test_c_code_is_told_the_workers_own_time(tmp_path, seconds):
+    """SQLite and Python see the same wrong clock, and leases end by it: within the bound none too early."""
+    farthest = skew.limit_ns(SETTINGS.max_clock_skew_seconds if seconds is None else seconds) / 1e9
+    clocks = (CLOCKS[0], WrongClock(offset_seconds=HOUR))
+    for seed in range(RUNS_MAX):
+        out = tmp_path / f"out{seed}"
+        report = run(held_to(IN_C, seconds), out, seed=seed, clocks=clocks)
+        if seconds is None or "single-claimer" in broken(report.verdicts):
+            break
+    offsets = [ahead(*seen) for seen in looks(out / SEEN)]
+    least, most = max(least for least, _ in offsets), min(most for _, most in offsets)
+
+    assert ("single-claimer" in broken(report.verdicts)) == (seconds is not None)
+    assert broken(report.verdicts) <= (set() if seconds is None else TWO_HOLDERS)
+    assert farthest / 2 < least < farthest + FINE_SECONDS
+    assert -farthest - FINE_SECONDS < most < -farthest / 2
+    assert all(least < most + FINE_SECONDS for least, most in offsets)
+
+
+@pytest.mark.scenario("stress/nothing-to-show-c-code-the-time-with")
+def test_without_libfaketime_clocks_are_not_available(tmp_path, monkeypatch):
+    """Where it is missing, `skew` is not available, with what to install; other queues need none."""
+    monkeypatch.setattr(faketime, "library", lambda: None)
+    asked = Plan(faults=frozenset({Fault.SKEW}))
+
+    assert "pip install 'ssq[servers]'" in unavailable(IN_C, asked, tmp_path)[Fault.SKEW]
+    assert unavailable(load("file"), asked, tmp_path) == {}

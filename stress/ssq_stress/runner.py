@@ -26,6 +26,7 @@ from ssq_stress.nemesis.skew import WrongClock
 from ssq_stress.power import powerless
 from ssq_stress.power.losses import Losses
 from ssq_stress.power.powerless import Lost
+from ssq_stress.processes import libc_time
 from ssq_stress.processes.effects import PROMISE, Clash
 from ssq_stress.processes.fetching import loader
 from ssq_stress.rounds import Ring, Seen, tail_seconds
@@ -212,7 +213,7 @@ def unavailable(subject: Subject, plan: Plan, out: Path, server: Server | None =
     promised = subject.promises.max_clock_skew_seconds
     skew_seconds = plan.settings.max_clock_skew_seconds if promised == "policy" else promised
     reasons = {
-        Fault.SKEW: lambda: skew.unavailable(skew_seconds),
+        Fault.SKEW: lambda: skew.unavailable(skew_seconds) or libc_time.unavailable(subject),
         Fault.DISK_FULL: lambda: disk_full.unavailable(out / "rounds" / "trial"),
     }
     if server is None:
@@ -251,25 +252,30 @@ class _Run:
 
     def through_rounds(self, judges: ProcessPoolExecutor) -> None:
         """Run all rounds, and hand each to the judge."""
+        assert not self.plan.clocks or libc_time.unavailable(self.subject) is None, libc_time.NOT_INSTALLED
         load = loader(self.subject)
-        for each in chain(self.rounds(), self.further_rounds()):
-            folder = self.out / "rounds" / f"{each.number:04d}"
-            ring = Ring(
-                plan=each,
-                crew=self.plan.crew,
-                settings=self.plan.settings,
-                folder=folder,
-                load=load,
-                tell=partial(self._tell, each),
-                server=self.server,
+        with libc_time.preloaded(self.subject, self.out):
+            for each in chain(self.rounds(), self.further_rounds()):
+                self._through(each, load, judges)
+
+    def _through(self, each: Round, load: Callable[[], Subject], judges: ProcessPoolExecutor) -> None:
+        folder = self.out / "rounds" / f"{each.number:04d}"
+        ring = Ring(
+            plan=each,
+            crew=self.plan.crew,
+            settings=self.plan.settings,
+            folder=folder,
+            load=load,
+            tell=partial(self._tell, each),
+            server=self.server,
+        )
+        with ring.run() as (folders, self.terms):
+            if Fault.KILL in each.faults and each.cells is None:
+                self.kill_seconds[each.number] = ring.fault_seconds
+            header = Header(subject=self.subject.reference, terms=self.terms)
+            self.pending.append(
+                judges.submit(judge_round, folders, header, each.number, self.out, self.width)
             )
-            with ring.run() as (folders, self.terms):
-                if Fault.KILL in each.faults and each.cells is None:
-                    self.kill_seconds[each.number] = ring.fault_seconds
-                header = Header(subject=self.subject.reference, terms=self.terms)
-                self.pending.append(
-                    judges.submit(judge_round, folders, header, each.number, self.out, self.width)
-                )
 
     def rounds(self) -> Iterator[Round]:
         """Yield the rounds that fit into the time, each when the one before is over."""

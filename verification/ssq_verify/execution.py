@@ -105,7 +105,7 @@ class Execution:
 
     def __init__(self, subject: Subject, settings: Settings, workdir: Path, *, run: int = 0) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
-        self._host = Host(str(workdir)) if subject.clock == "system" else Here()
+        self._host = Host(str(workdir)) if subject.asks_system else Here()
         self._subject = subject
         self._settings = settings
         self._workdir = workdir

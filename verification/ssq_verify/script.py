@@ -229,7 +229,7 @@ def _pieces(subject: Subject, race: Race | None) -> list[ModuleType]:
 
 def _reads_system(subject: Subject, race: Race | None) -> bool:
     """Whether the system's clock is the run's; workers that raced had no other."""
-    return race is not None or subject.clock == "system"
+    return race is not None or subject.asks_system
 
 
 def _stops(race: Race) -> frozenset[str]:

@@ -30,6 +30,11 @@ def release(path: Path) -> None:
     _write(path, REAL_TIME)
 
 
+def shift(path: Path, seconds: float) -> None:
+    """Let the processes that read this file see a time that is off by so much, and goes on."""
+    _write(path, f"{seconds:+.9f}")
+
+
 def _write(path: Path, line: str) -> None:
     # By rename: whoever reads it meanwhile sees one line or the other, whole.
     draft = path.with_name(f"{path.name}.{os.getpid()}")

@@ -80,12 +80,20 @@ class Subject:
     """As it was named: `file`, `package.module:factory`, `path/to/file.py:factory`."""
     factory: Factory
     promises: Promises = Promises()
-    clock: Literal["policy", "system"] = "policy"
-    """Where its time comes from; what reads the system's clock runs only in simulated processes."""
+    clock: Literal["policy", "system", "libc"] = "policy"
+    """Where its time comes from: the policy's clock, Python's functions, or what C code asks libc for.
+
+    What asks the system takes its turns in simulated processes, where of C code SQLite's is told the time.
+    """
     server: str | None = None
     """Which server it lives in, by its name in `SERVERS`; whoever runs it starts one, or names one."""
     server_settings: Mapping[str, str] = field(default_factory=dict)
     """What the server that is started for it is set to, beside what keeps all that was answered."""
+
+    @property
+    def asks_system(self) -> bool:
+        """Whether it reads the system's clock, in Python or in C."""
+        return self.clock != "policy"
 
 
 class UnknownSubject(Exception):  # noqa: N818 - it names what is unknown
@@ -107,7 +115,7 @@ class SubjectFailed(Exception):  # noqa: N818 - it names what failed
 def subject(
     *,
     promises: Promises,
-    clock: Literal["policy", "system"] = "policy",
+    clock: Literal["policy", "system", "libc"] = "policy",
     server: str | None = None,
     server_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[F], F]:

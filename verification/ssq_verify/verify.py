@@ -186,7 +186,7 @@ class _Verification:
         if racing.not_simulatable is None:
             return MODEL, SIMULATION
         # What reads the system's clock takes its turns in simulated processes, too.
-        return () if self.subject.clock == "system" else (MODEL,)
+        return () if self.subject.asks_system else (MODEL,)
 
     def _shrunk_examples(
         self,

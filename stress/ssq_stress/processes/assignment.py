@@ -84,6 +84,11 @@ class Assignment:
         return self.path.with_suffix(".failed")
 
     @property
+    def time_file(self) -> Path:
+        """Where its C code is told the time, and that of its successor."""
+        return self.folders.round / f"{self.name}.time"
+
+    @property
     def clock_limit_ns(self) -> int:
         """How far its clock may be from the true time."""
         return skew.limit_ns(self.skew_seconds)

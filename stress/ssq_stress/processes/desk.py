@@ -8,7 +8,7 @@ from typing import Any
 from ssq_core.queue import utc_now
 from ssq_stress.faults import Fault, Order, Phase
 from ssq_stress.nemesis import Victim, disk_full, io_error, kill, pause, server, skew
-from ssq_stress.processes import host
+from ssq_stress.processes import host, libc_time
 from ssq_stress.processes.assignment import Assignment, Folders
 from ssq_stress.processes.board import Board, Field, Head
 from ssq_stress.processes.log import MONOTONIC_NS, EventLog
@@ -59,14 +59,15 @@ class Desk:
         self._subject = assignment.load()
         self.terms: Terms
         self.striker = Striker(self.board, self.slot, recovers=assignment.generation > 0)
-        if self._subject.clock == "system":
-            host.keep_time(self.clock)
+        self._libc_time: libc_time.LibcTime | None = None
+        self._keep_time()
         if is_struck:
             self._expose()
         self.queue = self._opened()
 
     def ask(self, f: str, *args: Any, **kwargs: Any) -> tuple[bool, Any]:
         """Do one operation; return whether it came back, and its answer. What it raised is in the history."""
+        self._show_time()
         self.slot.add(Field.OPERATIONS)
         try:
             return True, getattr(self.queue, f)(*args, **kwargs)
@@ -89,8 +90,24 @@ class Desk:
             disk=self._assignment.folders.disk,
             failing=self.striker.fail,
         )
-        self.striker.act = lambda order, where: BY_FAULT[order.fault](victim, order, where)
+
+        def act(order: Order, where: str) -> None:
+            BY_FAULT[order.fault](victim, order, where)
+            self._show_time()
+
+        self.striker.act = act
         self.striker.install()
+
+    def _keep_time(self) -> None:
+        """Let whoever asks the system for the time in this process be told by the worker's clock."""
+        if self._subject.clock == "system":
+            host.keep_time(self.clock)
+        elif self._subject.clock == "libc" and libc_time.unavailable(self._subject) is None:
+            self._libc_time = libc_time.LibcTime(self.clock, self._assignment.time_file)
+
+    def _show_time(self) -> None:
+        if self._libc_time is not None:
+            self._libc_time.show()
 
     def _opened(self) -> RecordingQueue:
         settings, name = self._assignment.settings, self._assignment.name

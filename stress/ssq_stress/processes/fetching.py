@@ -14,8 +14,10 @@ def loader(subject: Subject) -> Callable[[], Subject]:
     try:
         known = subject_module.load(subject.reference)
     except UnknownSubject:
+        preload()
         return lambda: subject
     if _opens(known) != _opens(subject) or known.clock != subject.clock:
+        preload()
         return lambda: subject
     preload(known.factory.__module__)
     return partial(loaded, subject.reference, subject.promises)

@@ -5,10 +5,12 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from functools import cache
 from typing import Protocol
 
 import multiprocess.forkserver
+import multiprocess.resource_tracker
 
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNS = 0x0002_0000
@@ -62,6 +64,20 @@ def keep_mounts() -> None:
 def renew_fork_server() -> None:
     """Let the next worker start another fork server: one that is there sees what was there then."""
     multiprocess.forkserver._forkserver._stop()  # noqa: SLF001 - it has no other door
+
+
+def start_fork_server(variables: Mapping[str, str]) -> None:
+    """Start the fork server with these in its environment, and so in that of all that it makes."""
+    # It outlives the fork server, and would keep the variables.
+    multiprocess.resource_tracker.ensure_running()
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        multiprocess.forkserver.ensure_running()
+    finally:
+        for name in variables:
+            os.environ.pop(name)
+        os.environ.update(before)
 
 
 def keep_time(clock: NanosecondClock) -> None:

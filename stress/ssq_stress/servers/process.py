@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
-from ssq_stress.servers import watchdog
+from ssq_stress.servers import faketime, watchdog
 from ssq_verify import server_time
 
 READY_SECONDS_MAX = 60.0
@@ -44,7 +43,9 @@ class ServerProcess:
     def __init__(
         self, name: str, *, at_once: signal.Signals, parent: Path | None = None, has_clock: bool = False
     ) -> None:
-        self._faketime = _faketime() if has_clock else None
+        self._faketime = faketime.library() if has_clock else None
+        if has_clock and self._faketime is None:
+            raise ServerNotInstalled(faketime.NAME)
         self.folder = Path(tempfile.mkdtemp(prefix=f"ssq-{name}-", dir=parent)).resolve()
         self.log = self.folder / "log"
         self.clock_file = self.folder / "clock"
@@ -161,16 +162,10 @@ class ServerProcess:
             extra_groups=None if user is None else [],
         )
 
-    def _clock_environment(self) -> dict[str, str]:
+    def _clock_environment(self) -> Mapping[str, str]:
         if self._faketime is None:
             return {}
-        return {
-            "LD_PRELOAD": str(self._faketime),
-            "FAKETIME_TIMESTAMP_FILE": str(self.clock_file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
-        }
+        return faketime.environment(self._faketime, self.clock_file)
 
     def _failed(self, what: str) -> ServerFailed:
         lines = self.log.read_text(errors="backslashreplace").split("\n") if self.log.exists() else []
@@ -206,12 +201,3 @@ def _as_a_user() -> tuple[tuple[str, ...], int | None]:
 def _give(folder: Path, user: int) -> None:
     for path in (folder, *folder.rglob("*")):
         os.chown(path, user, user, follow_symlinks=False)
-
-
-def _faketime() -> Path:
-    """Return the library that shows a program another time. Raises `ServerNotInstalled`."""
-    # Found, not imported: the package's own code is for processes that fake their own time.
-    found = find_spec("libfaketime")
-    if found is None or found.origin is None:
-        raise ServerNotInstalled("libfaketime")
-    return min(Path(found.origin).parent.rglob("libfaketime.so.1"))

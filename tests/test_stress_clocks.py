@@ -11,6 +11,7 @@ from c_clock import SEEN, look
 from ssq_core.file import FileWorkerQueue
 from ssq_stress.command.door import held_to
 from ssq_stress.faults import Fault
+from ssq_stress.judging import told_shortest
 from ssq_stress.nemesis import skew
 from ssq_stress.nemesis.skew import WrongClock, WrongClocks
 from ssq_stress.processes.board import Board
@@ -26,6 +27,7 @@ from ssq_verify import history as histories
 from ssq_verify.history import History, Terms, joined
 from ssq_verify.judge import evidence, judge
 from ssq_verify.machine import SETTINGS as SIMULATED
+from ssq_verify.notation import h
 from ssq_verify.simulation.skew import DIRECTIONS, _plainly, _skewed, _Tried
 from ssq_verify.subject import load
 from ssq_verify.verdict import Finding
@@ -144,6 +146,24 @@ def test_a_clock_jumps_to_the_other_side_and_back(tmp_path, monkeypatch):
         ("w2", "1.0"),
         ("w2", "-1.0"),
     ]
+
+
+@pytest.mark.scenario("stress/the-clocks-in-a-story")
+def test_a_story_tells_by_which_clock_a_job_was_claimed():
+    """Of the times that a clock was set, the one before the claim is told."""
+    history = h(
+        "w1 enqueue j1",
+        "w1 claim j1#1",
+        "w2 clock +5s",
+        "w2 clock +90s",
+        "w3 clock +8s",
+        "w2 claim j1#2",
+        "w2 clock +7s",
+        terms=Terms(max_clock_skew_seconds=HOUR),
+    )
+    told = [line.plain for line in told_shortest(history, evidence(history, only={"single-claimer"}), 100)]
+
+    assert [line.split("clock is ")[1] for line in told if "clock" in line] == ["90 s ahead"]
 
 
 def test_a_subject_held_to_something_else_is_still_opened_by_its_name():

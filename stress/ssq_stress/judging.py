@@ -149,7 +149,8 @@ def _struck(history: History, found: Iterable[Evidence]) -> Iterator[tuple[str, 
 def excerpt(history: History, violation: Violation) -> tuple[History, Violation]:
     """Return the little of a history that a violation is about, and the violation in it.
 
-    That is what was done to its job, what its witness shows, and what struck whoever was about it.
+    That is what was done to its job, what its witness shows, what struck whoever was about it, and by which
+    clock that one went.
     """
     witness = {event.index for event in violation.witness}
     about = [
@@ -160,7 +161,7 @@ def excerpt(history: History, violation: Violation) -> tuple[History, Violation]
     ]
     kept = witness | {each.inv_index for each in about}
     kept |= {each.ret_index for each in about if each.ret_index is not None}
-    kept |= _strikes_on(history, about)
+    kept |= _strikes_on(history, about) | _clocks_of(history, about)
     places = {index: place for place, index in enumerate(sorted(kept))}
 
     def moved(index: int) -> Event:
@@ -182,6 +183,18 @@ def _strikes_on(history: History, about: Iterable[Operation]) -> set[int]:
             if after is not None and after.f in STRIKES:
                 struck.add(after.index)
     return struck
+
+
+def _clocks_of(history: History, about: Iterable[Operation]) -> set[int]:
+    """Return the places at which the clocks were set by which these operations were called."""
+    called = {operation.inv_index for operation in about}
+    last, found = dict[str, int](), set[int]()
+    for event in history.events:
+        if event.f == "clock":
+            last[event.worker] = event.index
+        elif event.index in called and event.worker in last:
+            found.add(last[event.worker])
+    return found
 
 
 def _placed(found: Evidence, number: int, base: int) -> Evidence:

@@ -69,7 +69,7 @@ def test_a_run_is_shown(ssq, tmp_path):
     rows = {line.split()[0] for line in lines if line and not line.startswith(" ")}
 
     assert (code, error) == (3, "")
-    assert lines[0] == "ssq stress file · 2 workers, 1 producers · profile ci · seed 0"
+    assert lines[0] == "ssq stress file · 2 workers, 1 producers · faults pause · profile ci · seed 0"
     assert {"single-claimer", "side-effects", "coverage", "pause"} <= rows
     assert lines[-1] == "ssq check o/history.jsonl"
     assert (tmp_path / "o/history.jsonl").is_file()

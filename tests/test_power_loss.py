@@ -11,9 +11,12 @@ import pytest
 
 from ssq_stress.nemesis import ext4, power_loss
 from ssq_stress.nemesis.power_loss import NotAvailable, losable_disk, unavailable
-from ssq_stress.power.losses import Losses, _answer, lose_power, undone
+from ssq_stress.power.crew import crewed, do
+from ssq_stress.power.losing import Assignment, drain
+from ssq_stress.power.losses import SETTINGS, Losses, _answer, lose_power, undone
 from ssq_stress.power.outage import Outage, told
 from ssq_stress.processes.log import EventLog, lines
+from ssq_stress.supervisor import WorkerFailed
 from ssq_verify.history import EventType
 from ssq_verify.judge import judge
 from ssq_verify.notation import h
@@ -296,3 +299,23 @@ def test_an_answer_is_known_by_its_line(tmp_path):
     log.close()
 
     assert [_answer("enqueue") in line for line in lines(tmp_path / "log")] == [False, False, True]
+
+
+@pytest.mark.scenario("stress/the-harness-fails-under-a-loss")
+def test_a_harness_that_fails_is_not_the_subject(tmp_path, disk):
+    """A process that can't do its part for a reason of ours says so, whether or not anybody waits for it."""
+    assignment = Assignment(
+        reference="file",
+        settings=SETTINGS,
+        disk=disk,
+        workdir=disk.folder,
+        name="w1",
+        log=tmp_path / "no-such-folder/w1.jsonl",
+        seed="0",
+        environment={},
+    )
+
+    with pytest.raises(WorkerFailed, match="no-such-folder"), crewed([assignment]):
+        pass
+    with pytest.raises(WorkerFailed, match="no-such-folder"):
+        do(drain, assignment)

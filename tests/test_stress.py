@@ -9,8 +9,9 @@ import pytest
 
 from ssq_core.file import FileWorkerQueue
 from ssq_stress.faults import Fault
+from ssq_stress.plan import Plan
 from ssq_stress.processes.effects import PROMISE
-from ssq_stress.runner import Plan, stress
+from ssq_stress.runner import stress
 from ssq_stress.side_verdicts import COVERAGE
 from ssq_verify import history as history_module
 from ssq_verify.judge import judge

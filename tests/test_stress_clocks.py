@@ -14,12 +14,13 @@ from ssq_stress.faults import Fault
 from ssq_stress.judging import told_shortest
 from ssq_stress.nemesis import skew
 from ssq_stress.nemesis.skew import WrongClock, WrongClocks
+from ssq_stress.plan import SETTINGS, Plan
 from ssq_stress.processes.board import Board
 from ssq_stress.processes.effects import PROMISE
 from ssq_stress.processes.fetching import loader
 from ssq_stress.processes.libc_time import LibcTime, preloaded
 from ssq_stress.processes.log import EventLog, events
-from ssq_stress.runner import SETTINGS, Plan, stress, unavailable
+from ssq_stress.runner import stress, unavailable
 from ssq_stress.servers import faketime
 from ssq_stress.serving import served
 from ssq_stress.supervisor import ended, started

@@ -1,11 +1,15 @@
 """Is each strike counted in the phase that it struck, and does an empty cell keep a verdict from green?"""
 
 import pytest
+from msgspec.structs import replace
 
-from ssq_stress.coverage import applicable, cell, empty, matrix
+from ssq_stress.coverage import NEEDED, applicable, cell, empty, matrix
 from ssq_stress.faults import Fault, Phase
 from ssq_stress.processes.effects import Effect
+from ssq_stress.record import Record
+from ssq_stress.side_verdicts import coverage_verdict, exercised
 from ssq_verify.history import Event, EventType, Header, History, Terms
+from ssq_verify.verdict import Evidence, Finding
 
 TERMS = Terms(lease_ttl_seconds=1.0, max_clock_skew_seconds=0.2)
 SECOND = 1_000_000_000
@@ -106,9 +110,9 @@ def test_an_empty_cell_is_named():
     full = dict.fromkeys((cell(*each) for each in applicable({Fault.KILL}, TERMS)), 1)
     lacking = full | {cell(Fault.KILL, Phase.ACK): 0}
 
-    assert empty(full, {Fault.KILL}, TERMS, profile="ci") == []
-    assert empty(lacking, {Fault.KILL}, TERMS, profile="ci") == [(Fault.KILL, Phase.ACK)]
-    assert empty(full, {Fault.KILL}, TERMS, profile="nightly") == applicable({Fault.KILL}, TERMS)
+    assert empty(full, {Fault.KILL}, TERMS, needed=NEEDED["ci"]) == []
+    assert empty(lacking, {Fault.KILL}, TERMS, needed=NEEDED["ci"]) == [(Fault.KILL, Phase.ACK)]
+    assert empty(full, {Fault.KILL}, TERMS, needed=NEEDED["nightly"]) == applicable({Fault.KILL}, TERMS)
 
 
 def test_what_can_not_be_struck_is_not_asked_for():
@@ -118,3 +122,32 @@ def test_what_can_not_be_struck_is_not_asked_for():
 
     assert asked == {Phase.ENQUEUE, Phase.CLAIM, Phase.ACK}
     assert {phase for _, phase in applicable({Fault.KILL}, TERMS)} == set(Phase)
+
+
+@pytest.mark.scenario("stress/a-fault-that-was-not-chosen")
+def test_what_was_not_chosen_is_not_asked_for():
+    """Where only kills were chosen wrong clocks are told, not asked for; all that kills bring about is."""
+    seen = {
+        "empty claims": 3,
+        "runs with skewed clocks": 0,
+        "workers dead between operations": 1,
+        "kills inside ack": 2,
+    }
+    found = Evidence(invariant="not-vacuous", seen=seen, inside=("kills inside ack",))
+
+    verdict = exercised(found, {"kill"})
+    lacking = exercised(replace(found, seen=seen | {"kills inside ack": 0}), {"kill"})
+
+    assert verdict.verdict is Finding.HOLDS
+    assert verdict.sentence.endswith("; skew not chosen, so not asked for: runs with skewed clocks")
+    assert lacking.verdict is Finding.VACUOUS
+    assert lacking.sentence.startswith("not seen: kills inside ack")
+    assert exercised(found, {"kill", "skew"}).verdict is Finding.VACUOUS
+
+
+def test_what_any_fault_brings_about_is_always_asked_for():
+    """A run without empty claims is vacuous, whatever was chosen; and without faults coverage is."""
+    found = Evidence(invariant="not-vacuous", seen={"empty claims": 0, "kills inside ack": 0})
+
+    assert exercised(found, ()).verdict is Finding.VACUOUS
+    assert coverage_verdict(Record(), needed=1).verdict is Finding.VACUOUS

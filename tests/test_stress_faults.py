@@ -16,9 +16,11 @@ from ssq_stress import runner, side_verdicts
 from ssq_stress.coverage import applicable
 from ssq_stress.faults import Fault, Order, Phase
 from ssq_stress.nemesis import Victim, disk_full, io_error, kill, phases, skew, timetable
+from ssq_stress.plan import Plan
 from ssq_stress.processes.board import Board, Field
 from ssq_stress.processes.log import EventLog, events
 from ssq_stress.processes.points import Striker, Watched
+from ssq_stress.record import Record
 from ssq_verify.history import EventType, History, Terms
 from ssq_verify.subject import load
 
@@ -220,10 +222,10 @@ def test_a_clock_that_was_left_half_set_is_read_all_the_same(tmp_path):
 def test_what_can_not_be_done_is_said(tmp_path, monkeypatch):
     """Where nothing may be mounted, a full disk is not available, and the reason is in the verdict."""
     monkeypatch.setattr(disk_full, "MOUNT", ("false",))
-    plan = runner.Plan(faults=frozenset({Fault.DISK_FULL}))
+    plan = Plan(faults=frozenset({Fault.DISK_FULL}))
 
     reasons = runner.unavailable(load("file"), plan, tmp_path)
-    verdict = side_verdicts.coverage_verdict([], frozenset(), TERMS, reasons, profile="ci")
+    verdict = side_verdicts.coverage_verdict(Record(not_available=reasons), needed=1)
 
     assert "no small file system can be mounted" in reasons[Fault.DISK_FULL]
     assert verdict.verdict == "vacuous"

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from ssq_stress.command.door import faults_chosen, takes_power
-from ssq_stress.faults import Fault
+from ssq_stress.command.door import BadInput, faults_for, takes_power
+from ssq_stress.faults import SERVER, Fault
 from ssq_stress.nemesis import power_loss
+from ssq_stress.plan import Plan
 from ssq_stress.power import powerless
 from ssq_stress.power.losses import Losses
-from ssq_stress.runner import Plan, stress
+from ssq_stress.runner import stress
 from ssq_stress.side_verdicts import COVERAGE
 from ssq_verify.history import read
 from ssq_verify.subject import load
@@ -37,8 +38,8 @@ def stressed(reference, out):
     """Return the report on a run in which nothing but the power fails, and its verdicts by invariant."""
     out.mkdir()
     plan = Plan(seconds=1.0, consumers=1, producers=1, faults=frozenset(), strikes=0, takes_power=True)
-    report, story = stress(load(reference), plan, out=out)
-    return report, {each.invariant: each for each in report.verdicts}, story
+    report, seen = stress(load(reference), plan, out=out)
+    return report, {each.invariant: each for each in report.verdicts}, seen.story
 
 
 @pytest.mark.usefixtures("losable")
@@ -115,7 +116,7 @@ def test_of_what_is_not_promised_nothing_is_lost(tmp_path):
 @pytest.mark.parametrize(
     ("text", "chosen", "taken"),
     [
-        ("all", set(Fault), True),
+        ("all", set(Fault) - SERVER, True),
         ("kill, power-loss", {Fault.KILL}, True),
         ("power-loss", set(), True),
         ("kill", {Fault.KILL}, False),
@@ -124,4 +125,38 @@ def test_of_what_is_not_promised_nothing_is_lost(tmp_path):
 )
 def test_the_power_is_chosen_with_the_faults(text, chosen, taken):
     """By its name beside theirs, or with all."""
-    assert (faults_chosen(text), takes_power(text)) == (chosen, taken)
+    assert (faults_for(load("file"), text), takes_power(load("file"), text)) == (chosen, taken)
+
+
+@pytest.mark.scenario("stress/power-loss-is-not-promised")
+def test_power_that_need_not_be_survived_is_not_taken():
+    """Of a queue that promises less it is left out of all, and refused by its name."""
+    subject = load("redis-everysec")
+
+    assert not takes_power(subject, "all")
+    with pytest.raises(BadInput, match="does not promise to survive power-loss; leave it out, or name all"):
+        takes_power(subject, "kill,power-loss")
+
+
+@pytest.mark.scenario("stress/the-losses-have-their-share-of-the-time")
+@pytest.mark.parametrize(("seconds", "share"), [(60.0, 5.0), (8.0, 2.0), (0.0, 0.0)])
+def test_losses_are_counted_in_the_time(seconds, share):
+    """About a second each, and a quarter of the time at most, is kept from the rounds."""
+    plan = Plan(seconds=seconds, takes_power=True)
+
+    assert (plan.losses, plan.losses_seconds) == (5, share)
+    assert Plan(seconds=seconds).losses_seconds == 0.0
+
+
+@pytest.mark.usefixtures("losable")
+@pytest.mark.scenario("stress/the-losses-have-their-share-of-the-time")
+def test_each_loss_is_told(tmp_path):
+    """How often the power has failed is told before each time."""
+    told = []
+    (tmp_path / "out").mkdir()
+
+    powerless.losses(
+        load("file"), Losses(count=2), out=tmp_path / "out", width=80, is_given=False, tell=told.append
+    )
+
+    assert told == [0, 1]

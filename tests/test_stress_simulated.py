@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from ssq_stress.back_to_simulation import Sought, nearest_first, seek, with_repros
+from ssq_stress.back_to_simulation import Sought, nearest_first, seek, wanted, with_repros
 from ssq_stress.command.stressing import last_lines, simulated_lines
+from ssq_stress.plan import Plan
 from ssq_stress.processes.effects import PROMISE
-from ssq_stress.runner import Plan, Report, stress
+from ssq_stress.report import Report
+from ssq_stress.runner import stress
 from ssq_verify.failures import kept
 from ssq_verify.machine import SETTINGS
 from ssq_verify.profiles import PROFILES
@@ -96,7 +98,9 @@ def test_what_broke_is_found_again(tmp_path):
     report = stressed(tmp_path)
     subject = load("naive-file")
 
-    sought = seek(subject, report, out=Path(report.out), processes=1, seconds_max=600.0)
+    sought = seek(
+        subject, report, out=Path(report.out), processes=1, wanted=wanted(report), seconds_max=600.0
+    )
     report = structs.replace(report, verdicts=with_repros(report.verdicts, sought.repros))
     again = replay(load_repro(Path(sought.repros[LOST])))
 
@@ -113,8 +117,8 @@ def test_what_can_not_be_simulated_is_said(tmp_path):
     (tmp_path / "threaded.py").write_text(WITH_A_THREAD)
     report = violated(LOST)
 
-    sought = seek(load("threaded.py:open_queue"), report, out=tmp_path, processes=1)
-    told = plain(simulated_lines(report, sought, columns=100))
+    sought = seek(load("threaded.py:open_queue"), report, out=tmp_path, processes=1, wanted=wanted(report))
+    told = plain(simulated_lines(report, sought, (), columns=100))
 
     assert (sought.repros, sought.missing) == ({}, (LOST,))
     assert "not simulated: a thread" in told
@@ -125,7 +129,7 @@ def test_what_can_not_be_simulated_is_said(tmp_path):
 
 def test_a_server_is_not_simulated(tmp_path):
     """A queue that lives in a server is told to do so."""
-    sought = seek(load("postgres"), violated(LOST), out=tmp_path, processes=1)
+    sought = seek(load("postgres"), violated(LOST), out=tmp_path, processes=1, wanted=frozenset({LOST}))
 
     assert "server" in (sought.reason or "")
 
@@ -134,7 +138,13 @@ def test_a_subject_that_fails_there_leaves_the_verdict_alone(tmp_path):
     """A factory that raises in the simulator is a reason, not an end."""
     (tmp_path / "raising.py").write_text(RAISING)
 
-    sought = seek(load("raising.py:open_queue"), violated(LOST), out=tmp_path, processes=1)
+    sought = seek(
+        load("raising.py:open_queue"),
+        violated(LOST),
+        out=tmp_path,
+        processes=1,
+        wanted=frozenset({LOST}),
+    )
 
     assert sought.missing == (LOST,)
     assert "not here" in (sought.reason or "")
@@ -148,8 +158,8 @@ def test_what_is_not_found_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(PROFILES, "quick", replace(quick, simulation=few))
     report = violated(LOST, "durable")
 
-    sought = seek(load("file"), report, out=tmp_path, processes=1, seconds_max=600.0)
-    told = plain(simulated_lines(report, sought, columns=100))
+    sought = seek(load("file"), report, out=tmp_path, processes=1, wanted=wanted(report), seconds_max=600.0)
+    told = plain(simulated_lines(report, sought, (), columns=100))
 
     assert sought.missing == ("durable", LOST)
     assert sought.schedules > 10
@@ -157,12 +167,10 @@ def test_what_is_not_found_is_said(tmp_path, monkeypatch):
     assert "seed 7" in told
 
 
-def test_nothing_broken_is_nothing_sought(tmp_path):
-    """Where nothing is violated nothing is searched, and nothing said."""
-    sought = seek(load("file"), violated(), out=tmp_path, processes=1)
-
-    assert sought == Sought(repros={}, missing=(), schedules=0)
-    assert simulated_lines(violated(), sought, columns=100) == []
+def test_nothing_broken_is_nothing_sought():
+    """Where nothing is violated nothing is looked for, and nothing said."""
+    assert wanted(violated()) == frozenset()
+    assert simulated_lines(violated(), Sought(), (), columns=100) == []
 
 
 def test_side_effects_have_the_repro_of_single_claimer():

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ssq_stress.processes.effects import PROMISE
-from ssq_stress.runner import Report
+from ssq_stress.report import Report
 from ssq_verify import failures
 from ssq_verify.machine import SETTINGS
 from ssq_verify.profiles import PROFILES
@@ -41,11 +41,11 @@ SAME = {PROMISE: "single-claimer"}
 class Sought(msgspec.Struct, frozen=True, kw_only=True):
     """What a search for what stress had found came to."""
 
-    repros: dict[str, str]
+    repros: dict[str, str] = {}
     """By the invariant, the file that replays it."""
-    missing: tuple[str, ...]
+    missing: tuple[str, ...] = ()
     """Invariants that stress saw broken, and simulation did not."""
-    schedules: int
+    schedules: int = 0
     reason: str | None = None
     """Why nothing could be searched."""
 
@@ -90,12 +90,15 @@ class _Search:
 
 
 def seek(
-    subject: Subject, report: Report, *, out: Path, processes: int, seconds_max: float = SECONDS_MAX
+    subject: Subject,
+    report: Report,
+    *,
+    out: Path,
+    processes: int,
+    wanted: frozenset[str],
+    seconds_max: float = SECONDS_MAX,
 ) -> Sought:
-    """Search the simulator for all that a stress run saw broken, and save a repro of each that is found."""
-    wanted = _wanted(report)
-    if not wanted:
-        return Sought(repros={}, missing=(), schedules=0)
+    """Search the simulator for what a stress run saw broken, and save a repro of each that is found."""
     struck = frozenset(chain.from_iterable(report.struck.values()))
     try:
         with pool(subject, processes=processes) as workers:
@@ -110,7 +113,7 @@ def seek(
             explored = campaign.summed(list(search.parts()))
             repros = list(_shrunk(workers, explored.found))
     except SubjectFailed as error:
-        return Sought(repros={}, missing=tuple(sorted(wanted)), schedules=0, reason=str(error))
+        return Sought(missing=tuple(sorted(wanted)), reason=str(error))
     saved = _saved(repros, out / "repros")
     failures.keep(subject, saved.values())
     return Sought(
@@ -121,9 +124,11 @@ def seek(
     )
 
 
-def not_sought(report: Report, reason: str) -> Sought:
-    """Return that nothing was searched for, and why."""
-    return Sought(repros={}, missing=tuple(sorted(_wanted(report))), schedules=0, reason=reason)
+def wanted(report: Report) -> frozenset[str]:
+    """Return the invariants to look for; of side effects only what a second worker left."""
+    broken = {each.invariant for each in report.verdicts if each.verdict is Finding.VIOLATED}
+    twice = any(len(clash.executions) > 1 for clash in report.clashes)
+    return frozenset(broken - set(SAME) | ({SAME[PROMISE]} if twice else set()))
 
 
 def with_repros(verdicts: Sequence[Verdict], repros: Mapping[str, str]) -> tuple[Verdict, ...]:
@@ -148,13 +153,6 @@ def _resembles(search: Search, struck: Collection[str]) -> bool:
     if not isinstance(search, Sweep):
         return False
     return (search.fault == KILL and "crash" in struck) or (search.fault in ERRORS and "io-error" in struck)
-
-
-def _wanted(report: Report) -> frozenset[str]:
-    """Return the invariants to look for; of side effects only what a second worker left."""
-    broken = {each.invariant for each in report.verdicts if each.verdict is Finding.VIOLATED}
-    twice = any(len(clash.executions) > 1 for clash in report.clashes)
-    return frozenset(broken - set(SAME) | ({SAME[PROMISE]} if twice else set()))
 
 
 def _shrunk(workers: Pool, found: Iterable[Found]) -> Iterator[Repro]:

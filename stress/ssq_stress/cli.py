@@ -14,8 +14,16 @@ from typing import Annotated, cast
 
 import typer
 
-from ssq_stress.command import commands, explanation, stressing
-from ssq_stress.command.console import BadInput, ReaderGone, complain, forgiving_streams, keep_traceback, say
+from ssq_stress.command import commands, explanation, repeating, stressing
+from ssq_stress.command.console import (
+    BadInput,
+    Interrupted,
+    ReaderGone,
+    complain,
+    forgiving_streams,
+    keep_traceback,
+    say,
+)
 from ssq_verify.subject import SubjectFailed
 from ssq_verify.verdict import EXIT_HARNESS, EXIT_OK, EXIT_USAGE
 
@@ -188,14 +196,22 @@ def check(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A repro that `ssq verify` wrote.")],
+    file: Annotated[Path, typer.Argument(help="A repro that `ssq verify` or `ssq stress` wrote.")],
     script: Annotated[
         Path | None,
         typer.Option(metavar="OUT.py", help="Write a program that does the same and needs only the queue."),
     ] = None,
     json: Json = False,
 ) -> int:
-    """Run a repro again: `still fails` (1), `fixed` (0), or `diverged` (3) if the code changed too much."""
+    """Run a repro again: `still fails` (1), `fixed` (0), or `diverged` (3) if the code changed too much.
+
+    A round of stress is repeated up to twenty times: told is how often what broke (1), or that nothing did (3).
+    """
+    repetition = repeating.named_repetition(file)
+    if repetition is not None:
+        if script is not None:
+            raise BadInput(f"{file}: no script: no two rounds of stress are alike; leave out --script")
+        return repeating.repeat(file, repetition, as_json=json)
     return commands.replay(file, script=script, as_json=json)
 
 
@@ -221,8 +237,9 @@ def run(arguments: Sequence[str]) -> int:
             return _carried_out(arguments)
     except ReaderGone:
         return EXIT_READER_GONE
-    except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted; what was written so far is kept")
+    except (KeyboardInterrupt, typer.Abort, Interrupted) as error:
+        is_told = isinstance(error, Interrupted)
+        complain(str(error) if is_told else "interrupted; what was written so far is kept")
         return EXIT_INTERRUPTED
     except (BadInput, SubjectFailed) as error:
         complain(str(error))

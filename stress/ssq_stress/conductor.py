@@ -8,6 +8,7 @@ from ssq_stress.faults import SERVER, Fault, Order, Phase, Strike
 from ssq_stress.nemesis import kill, pause, timetable
 from ssq_stress.nemesis.server import Outages
 from ssq_stress.nemesis.skew import WrongClock
+from ssq_stress.processes.assignment import PAYLOAD_BYTES_MAX
 from ssq_stress.processes.board import Field, Head
 from ssq_stress.processes.log import MONOTONIC_NS
 from ssq_stress.supervisor import Supervisor
@@ -34,6 +35,7 @@ class Crew:
     """Jobs a second, all producers together; None: as many as are taken."""
     clocks: tuple[WrongClock, ...] = ()
     """Of the first consumers; the others' are right, unless they are struck."""
+    payload_bytes_max: int = PAYLOAD_BYTES_MAX
 
     @property
     def size(self) -> int:

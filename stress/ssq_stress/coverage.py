@@ -25,7 +25,7 @@ Matrix = Mapping[str, int]
 
 SERVER_EVENTS = SERVER | {BACK}
 NEEDED = {"ci": 1, "nightly": 30}
-SENTENCE_CELLS_MAX = 6
+"""By profile, how often each cell must have been struck."""
 
 
 def cell(fault: Fault, phase: Phase) -> str:
@@ -39,9 +39,8 @@ def applicable(faults: Iterable[Fault], terms: Terms) -> list[Cell]:
     return [(fault, phase) for fault in chosen for phase in phases(fault, terms, chosen=chosen)]
 
 
-def empty(matrix: Matrix, faults: Iterable[Fault], terms: Terms, *, profile: str) -> list[Cell]:
-    """Return the cells that were not struck often enough."""
-    needed = NEEDED[profile]
+def empty(matrix: Matrix, faults: Iterable[Fault], terms: Terms, *, needed: int) -> list[Cell]:
+    """Return the cells that were not struck so often."""
     return [each for each in applicable(faults, terms) if matrix.get(cell(*each), 0) < needed]
 
 

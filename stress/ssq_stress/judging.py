@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from multiprocessing import parent_process
 from operator import attrgetter
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ssq_stress.faults import SERVER, Fault, Phase
 from ssq_stress.processes import effects
 from ssq_stress.processes.assignment import Folders
 from ssq_stress.processes.effects import Clash, Findings
+from ssq_stress.processes.host import end_with_parent
 from ssq_stress.processes.log import events
 from ssq_verify import judge
 from ssq_verify.history import Event, EventType, Header, History, Operation
@@ -28,6 +30,7 @@ from ssq_verify.verdict import Evidence, Violation
 
 SUPERVISOR = "~supervisor"
 """Its file sorts behind the workers': at one instant, a death comes after all that the dead one did."""
+HISTORY = "history.jsonl"
 NICE = 5
 CLASHES_MAX = 20
 
@@ -54,9 +57,14 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare() -> None:
-    """Be the judge's process: out of the workers' way, and deaf to the terminal."""
-    os.nice(NICE)
+    """Be the judge's process: out of the workers' way, deaf to the terminal, ended with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    os.nice(NICE)
+    parent = parent_process()
+    if parent is not None and not parent.is_alive():
+        # It had ended before that; and whoever waits for work from it waits for ever.
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def judge_round(
@@ -72,7 +80,7 @@ def judge_round(
     findings = effects.compared(history, jobs)
     found = judge.evidence(history)
     told = told_shortest(history, found, width)
-    base = append(history, out / "history.jsonl", number)
+    base = append(history, out / HISTORY, number)
     judged = Judged(
         number=number,
         evidence=tuple(_placed(each, number, base) for each in found),
@@ -110,6 +118,13 @@ def append(history: History, path: Path, number: int) -> int:
         for event in history.events:
             lines.write(encode(_moved(event, number, base)) + b"\n")
     return base
+
+
+def without_cut_line(path: Path) -> None:
+    """Drop what the judge had not written to its end."""
+    if path.exists():
+        whole = path.stat().st_size - len(_after_last_line(path))
+        os.truncate(path, whole)
 
 
 def tally(history: History) -> Counter[str]:
@@ -226,10 +241,19 @@ def _length(path: Path) -> int:
 
 
 def _last_line(path: Path) -> bytes:
+    return _end(path).rstrip(b"\n").rpartition(b"\n")[2]
+
+
+def _after_last_line(path: Path) -> bytes:
+    return _end(path).rpartition(b"\n")[2]
+
+
+def _end(path: Path) -> bytes:
+    """Return enough of the end of a file for a line."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - (1 << 16)))
-        return file.read().rstrip(b"\n").rpartition(b"\n")[2]
+        file.seek(max(0, size - (1 << 20)))
+        return file.read()
 
 
 def _let_go(folders: Folders, *, keep_effects: bool) -> None:

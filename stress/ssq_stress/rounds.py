@@ -78,7 +78,7 @@ class Ring:
         """How long the faults lasted."""
         self._plan, self._crew, self._settings = plan, crew, settings
         self._load, self._tell, self._server = load, tell, server
-        self._folder = folder
+        self.folder = folder
         self._told_ns = 0
         self._conductor: Conductor | None = None
         self._stage = "open"
@@ -93,12 +93,12 @@ class Ring:
 
         Raises `SubjectFailed` if the queue can not be opened, `WorkerFailed`.
         """
-        disk = self._folder / "disk"
+        disk = self.folder / "disk"
         has_disk = Fault.DISK_FULL in self._plan.faults
         with disk_full.small_disk(disk) if has_disk else nullcontext():
             folders = Folders(
-                round=self._folder,
-                queue=(disk if has_disk else self._folder) / "queue",
+                round=self.folder,
+                queue=(disk if has_disk else self.folder) / "queue",
                 disk=disk if has_disk else None,
             )
             for path in (folders.queue, folders.events, folders.effects):
@@ -167,6 +167,7 @@ class Ring:
             skew_seconds=self._skew_seconds,
             base_ns=time.time_ns() - MONOTONIC_NS(),
             rate=None if rate is None else rate / self._crew.producers,
+            payload_bytes_max=self._crew.payload_bytes_max,
         )
 
     def _fill(self, supervisor: Supervisor) -> None:
@@ -252,7 +253,7 @@ class Ring:
         self._say(supervisor)
 
     def _free_disk(self) -> None:
-        disk = self._folder / "disk"
+        disk = self.folder / "disk"
         if Fault.DISK_FULL in self._plan.faults and disk_full.is_filled(disk):
             disk_full.make_room(disk)
 

@@ -1,52 +1,46 @@
 """Does a queue keep its promises among real processes that are killed, frozen, and lied to about the time?
 
 `stress` runs rounds, one after the other, each with its own faults, and has each judged while the next runs.
-A verdict rests on all rounds; it is green only if every fault has struck every phase that it can.
+A verdict rests on all rounds; it is green only if every fault has struck every phase that it can. Whoever
+interrupts a run learns what its whole rounds showed.
 """
 
+import shutil
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import msgspec
 from rich.text import Text
 
 from ssq_stress import coverage
-from ssq_stress.conductor import Crew, Round
-from ssq_stress.faults import SERVER, Fault, elsewhere
-from ssq_stress.judging import Judged, judge_round, prepare
+from ssq_stress.conductor import Round
+from ssq_stress.faults import POWER_LOSS, SERVER, Fault, elsewhere
+from ssq_stress.judging import HISTORY, Judged, judge_round, prepare, without_cut_line
 from ssq_stress.nemesis import disk_full, skew
 from ssq_stress.nemesis.server import NOT_OURS
-from ssq_stress.nemesis.skew import WrongClock
+from ssq_stress.plan import Plan, kinds_of
 from ssq_stress.power import powerless
 from ssq_stress.power.losses import Losses
 from ssq_stress.power.powerless import Lost
 from ssq_stress.processes import libc_time
-from ssq_stress.processes.effects import PROMISE, Clash
+from ssq_stress.processes.effects import PROMISE
 from ssq_stress.processes.fetching import loader
+from ssq_stress.record import Record, added, recorded, summed
+from ssq_stress.report import Report, reported, write
 from ssq_stress.rounds import Ring, Seen, tail_seconds
 from ssq_stress.servers import Server
-from ssq_stress.side_verdicts import coverage_verdict, side_effects_verdict, summed
 from ssq_verify import judge
 from ssq_verify.history import Header, Terms
-from ssq_verify.scenario import Settings
 from ssq_verify.subject import Subject
-from ssq_verify.verdict import Verdict, together
-
-WAY = "stress"
-SETTINGS = Settings(
-    lease_ttl_seconds=1.0,
-    max_attempts=3,
-    backoff_base_seconds=0.3,
-    backoff_max_seconds=1.0,
-    max_clock_skew_seconds=0.2,
-)
-"""Short, so that many leases end in a minute; a rest is longer than clocks may differ, so that it shows."""
+from ssq_verify.verdict import together
 
 ROUND_SECONDS = 15.0
 FAULT_SECONDS_MIN = 6.0
@@ -57,92 +51,35 @@ TAKES_TIME = frozenset({"reclaims after expiry", "dead letters"})
 FURTHER_ROUNDS_MAX = 3
 FURTHER_SECONDS = 3.0
 """For what did not come about in the time that was given; never more than as long again."""
-MIXES: tuple[frozenset[Fault], ...] = (
-    frozenset(Fault),
-    frozenset({Fault.PAUSE}),
-    frozenset({Fault.KILL, Fault.SKEW, Fault.PAUSE}),
-    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL, *SERVER}),
-)
-"""All together first; then fewer, so that more can be decided."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What is asked of a stress run."""
-
-    seconds: float = 60.0
-    consumers: int = 8
-    producers: int = 2
-    faults: frozenset[Fault] = frozenset(Fault)
-    rate: float | None = None
-    seed: int = 0
-    profile: str = "ci"
-    strikes: int | None = None
-    """End the faults of each round after so many, in whatever time."""
-    takes_power: bool = False
-    """Let the power fail, too, after the rounds."""
-    clocks: tuple[WrongClock, ...] = ()
-    """Those of the first consumers, while faults strike; `skew` then strikes nobody."""
-    is_served: bool = False
-    """By a server that somebody gave, and that is not to be struck."""
-    settings: Settings = SETTINGS
-
-    @property
-    def crew(self) -> Crew:
-        """Who works."""
-        return Crew(consumers=self.consumers, producers=self.producers, rate=self.rate, clocks=self.clocks)
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How a run looks while it runs."""
 
-    round: int
-    rounds: int
-    seen: Seen
-    violations: tuple[str, ...]
+    round: int = 0
+    rounds: int = 0
+    seen: Seen | None = None
+    losses: tuple[int, int] | None = None
+    """After the rounds: how often the power has failed, of how often."""
+    violations: tuple[str, ...] = ()
     """What was found broken in the rounds that are judged so far."""
+    watch: str = ""
+    """In a night: which of its runs this is."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a stress run says."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observed:
+    """What came of a run, before anything is said of it."""
 
-    subject: str
-    seed: int
-    profile: str
-    verdicts: tuple[Verdict, ...]
-    faults: tuple[Fault, ...]
-    """Those that were to strike, and can."""
-    matrix: dict[str, int]
-    """How often each cell was struck."""
-    applicable: tuple[str, ...]
-    """The cells that must have been struck."""
-    kills: int
-    kills_per_second: float
-    """While kills were to strike."""
-    not_available: dict[str, str]
-    """Faults that this machine can't do, with the reason."""
-    power_losses: int
-    """How often the power failed; what came of it is in a history of its own."""
-    tally: dict[str, int]
-    rounds: int
-    seconds: float
+    record: Record
+    story: list[Text]
+    """The shortest of its violations."""
+    rounds: dict[int, Round]
+    broken_in: dict[str, int]
+    """By what was violated, the round that shows it with the fewest events."""
     seconds_to_verdict: float
-    """From the end of the last round to here."""
-    clashes: tuple[Clash, ...]
-    struck: dict[str, tuple[str, ...]]
-    """By what was violated, the events that struck whoever was about it."""
-    out: str
-
-    @property
-    def history(self) -> Path:
-        """Where all that happened is written."""
-        return Path(self.out) / "history.jsonl"
-
-    @property
-    def histories(self) -> tuple[Path, ...]:
-        """That, and what losses of power made."""
-        more = (Path(self.out) / powerless.HISTORY,) if self.power_losses else ()
-        return (self.history, *more)
+    interrupted: str | None = None
+    """In what somebody ended it: that is left out."""
 
 
 Tell = Callable[[Progress], None]
@@ -156,56 +93,55 @@ def stress(
     server: Server | None = None,
     tell: Tell = lambda _: None,
     width: int = 100,
-) -> tuple[Report, list[Text]]:
-    """Stress a subject, and its server if that is ours, and return what came of it, with the shortest story.
+) -> tuple[Report, Observed]:
+    """Stress a subject, and its server if that is ours, and return what is to be said of what was seen.
 
-    `history.jsonl` and `verdicts.json` are then in `out`.
-    Raises `SubjectFailed` if the queue can not be opened, `OSError` if `out` can not be written.
+    `history.jsonl` and `verdicts.json` are then in `out`. Raises as `observe` does.
+    """
+    seen = observe(subject, plan, out=out, server=server, tell=tell, width=width)
+    report = reported(
+        seen.record,
+        subject,
+        plan,
+        out,
+        seconds_to_verdict=seen.seconds_to_verdict,
+        interrupted=seen.interrupted,
+    )
+    write(report)
+    return report, seen
+
+
+def observe(
+    subject: Subject,
+    plan: Plan,
+    *,
+    out: Path,
+    server: Server | None = None,
+    tell: Tell = lambda _: None,
+    width: int = 100,
+) -> Observed:
+    """Stress a subject, and return what its rounds showed; `history.jsonl` is then in `out`.
+
+    Raises `SubjectFailed` if the queue can not be opened, `WorkerFailed`, `OSError` if `out` can not be
+    written; `KeyboardInterrupt` if that comes before a round was over, or a second time.
     """
     not_available = unavailable(subject, plan, out, server)
     faults = plan.faults - elsewhere(subject.server) - set(not_available)
     faults -= {Fault.SKEW} if plan.clocks else set()
     run = _Run(subject=subject, plan=plan, faults=faults, out=out, server=server, tell=tell, width=width)
-    begun = time.monotonic()
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as judges:
-        run.through_rounds(judges)
-        lost = _losses(subject, plan, out, width)
+    with _judges(out) as judges:
+        lost, interrupted = run.to_its_end(judges)
         ended = time.monotonic()
         results = [pending.result() for pending in run.pending]
-    judged = [result for result, _ in results]
-    matrix = summed(each.matrix for each in judged)
-    kills = sum(each.kills for each in judged)
-    paced = sum(each.kills for each in judged if each.number in run.kill_seconds)
-    kill_seconds = sum(run.kill_seconds.values())
-    report = Report(
-        subject=subject.reference,
-        seed=plan.seed,
-        profile=plan.profile,
-        verdicts=tuple(_verdicts(judged, run, not_available, lost)),
-        faults=tuple(sorted(faults)),
-        matrix=matrix,
-        applicable=tuple(coverage.cell(*each) for each in coverage.applicable(faults, run.terms)),
-        kills=kills,
-        kills_per_second=round(paced / kill_seconds, 1) if kill_seconds else 0.0,
-        not_available=lost.reasons(not_available),
-        power_losses=lost.count,
-        tally=summed(each.tally for each in judged),
-        rounds=len(judged),
-        seconds=round(ended - begun, 3),
-        seconds_to_verdict=round(time.monotonic() - ended, 3),
-        clashes=tuple(clash for each in judged for clash in each.clashes),
-        struck=_joined(each.struck for each in judged),
-        out=str(out),
+    told = [story for _, story in results if story] + ([[*lost.story]] if lost.story else [])
+    return Observed(
+        record=run.record([judged for judged, _ in results], lost, not_available, until=ended),
+        story=min(told, key=len, default=[]),
+        rounds=run.plans,
+        broken_in=_broken_in([judged for judged, _ in results]),
+        seconds_to_verdict=time.monotonic() - ended,
+        interrupted=interrupted,
     )
-    write(report)
-    stories = sorted((told for told in [*(told for _, told in results), [*lost.story]] if told), key=len)
-    return report, stories[0] if stories else []
-
-
-def write(report: Report) -> None:
-    """Write the verdicts beside the history."""
-    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (Path(report.out) / "verdicts.json").write_bytes(encoded + b"\n")
 
 
 def unavailable(subject: Subject, plan: Plan, out: Path, server: Server | None = None) -> dict[Fault, str]:
@@ -223,16 +159,26 @@ def unavailable(subject: Subject, plan: Plan, out: Path, server: Server | None =
     return {fault: reason for fault, reason in asked.items() if reason is not None}
 
 
-def _losses(subject: Subject, plan: Plan, out: Path, width: int) -> Lost:
-    if not plan.takes_power:
-        return Lost()
-    asked = Losses(count=powerless.COUNTS[plan.profile], seed=plan.seed)
-    return powerless.losses(subject, asked, out=out, width=width, is_given=plan.is_served)
-
-
-def kinds_of(faults: frozenset[Fault]) -> list[frozenset[Fault]]:
-    """Return what the rounds have in turn: all the faults that were chosen, then fewer."""
-    return list(dict.fromkeys(mix & faults for mix in MIXES if mix & faults)) or [faults]
+@contextmanager
+def _judges(out: Path) -> Iterator[ProcessPoolExecutor]:
+    """Give the process that judges; who is interrupted while only it still works does not wait for it."""
+    executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare)
+    # A terminal interrupts all at once, and until it is prepared this process would end by that.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        executor.submit(int)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield executor
+    except KeyboardInterrupt:
+        for child in active_children():
+            child.kill()
+            child.join()
+        without_cut_line(out / HISTORY)
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -245,10 +191,24 @@ class _Run:
     tell: Tell
     width: int
     pending: list[Future[tuple[Judged, list[Text]]]] = field(default_factory=list)
+    plans: dict[int, Round] = field(default_factory=dict)
     terms: Terms = field(default_factory=Terms)
-    kill_seconds: dict[int, float] = field(default_factory=dict)
+    paced_seconds: dict[int, float] = field(default_factory=dict)
     """How long kills were to strike, of each round in which they kept their pace."""
     started: float = field(default_factory=time.monotonic)
+    doing: str = "opening the queue"
+
+    def to_its_end(self, judges: ProcessPoolExecutor) -> tuple[Lost, str | None]:
+        """Run all rounds, then take the power away, or do until somebody interrupts what is told then."""
+        try:
+            self.through_rounds(judges)
+            return self.losses(), None
+        except KeyboardInterrupt:
+            if not self.pending:
+                raise
+            for left in (self.folder(len(self.pending)), self.out / "rounds" / POWER_LOSS):
+                shutil.rmtree(left, ignore_errors=True)
+            return Lost(), self.doing
 
     def through_rounds(self, judges: ProcessPoolExecutor) -> None:
         """Run all rounds, and hand each to the judge."""
@@ -259,27 +219,61 @@ class _Run:
                 self._through(each, load, judges)
 
     def _through(self, each: Round, load: Callable[[], Subject], judges: ProcessPoolExecutor) -> None:
-        folder = self.out / "rounds" / f"{each.number:04d}"
         ring = Ring(
             plan=each,
             crew=self.plan.crew,
             settings=self.plan.settings,
-            folder=folder,
+            folder=self.folder(each.number),
             load=load,
             tell=partial(self._tell, each),
             server=self.server,
         )
+        self.doing = f"round {each.number + 1}"
         with ring.run() as (folders, self.terms):
             if Fault.KILL in each.faults and each.cells is None:
-                self.kill_seconds[each.number] = ring.fault_seconds
+                self.paced_seconds[each.number] = ring.fault_seconds
+            self.plans[each.number] = each
             header = Header(subject=self.subject.reference, terms=self.terms)
             self.pending.append(
                 judges.submit(judge_round, folders, header, each.number, self.out, self.width)
             )
 
+    def losses(self) -> Lost:
+        """Let the power fail, as often as is asked for."""
+        if not self.plan.losses:
+            return Lost()
+        self.doing = "the losses of power"
+        return powerless.losses(
+            self.subject,
+            Losses(count=self.plan.losses, seed=self.plan.seed),
+            out=self.out,
+            width=self.width,
+            is_given=self.plan.is_served,
+            tell=self._tell_loss,
+        )
+
+    def record(
+        self, judged: list[Judged], lost: Lost, not_available: dict[Fault, str], *, until: float
+    ) -> Record:
+        """Return all that was seen."""
+        applicable = coverage.applicable(self.faults, self.terms) if judged else []
+        around = Record(
+            evidence=lost.evidence,
+            faults=tuple(sorted(self.faults)),
+            not_available=lost.reasons(not_available),
+            applicable=tuple(coverage.cell(*each) for each in applicable),
+            power_losses=lost.count,
+            seconds=round(until - self.started, 3),
+        )
+        return added([recorded(judged, self.paced_seconds), around])
+
+    def folder(self, number: int) -> Path:
+        """Return where a round has its files."""
+        return self.out / "rounds" / f"{number:04d}"
+
     def rounds(self) -> Iterator[Round]:
         """Yield the rounds that fit into the time, each when the one before is over."""
-        tail, until = tail_seconds(self.plan.settings), self.started + self.plan.seconds
+        tail, until = tail_seconds(self.plan.settings), self.started + self.seconds
         kinds = kinds_of(self.faults)
         for number in count():
             # A round that had done its operations before its time leaves some for more.
@@ -306,7 +300,7 @@ class _Run:
             missing = self._never_struck(judged)
             lasted = time.monotonic() - self.started
             is_late = lasted > 2 * self.plan.seconds
-            if is_late or _broken(judged) or not (missing or _unseen(judged)):
+            if is_late or recorded(judged, {}).broken or not (missing or _unseen(judged)):
                 return
             yield Round(
                 number=number,
@@ -320,42 +314,31 @@ class _Run:
 
     def _never_struck(self, judged: list[Judged]) -> list[coverage.Cell]:
         matrix = summed(each.matrix for each in judged)
-        return coverage.empty(matrix, self.faults, self.terms, profile=self.plan.profile)
+        return coverage.empty(matrix, self.faults, self.terms, needed=self.plan.needed)
+
+    @property
+    def seconds(self) -> float:
+        """For how long there are rounds: losses of power have their share of the time."""
+        return self.plan.seconds - self.plan.losses_seconds
 
     @property
     def count(self) -> int:
         """How many rounds there are: of each kind one, if that is possible."""
         kinds = len(kinds_of(self.faults))
-        possible = int(self.plan.seconds / (tail_seconds(self.plan.settings) + FAULT_SECONDS_MIN))
-        return max(1, min(kinds, possible), int(self.plan.seconds / ROUND_SECONDS))
+        possible = int(self.seconds / (tail_seconds(self.plan.settings) + FAULT_SECONDS_MIN))
+        return max(1, min(kinds, possible), int(self.seconds / ROUND_SECONDS))
 
     def _tell(self, each: Round, seen: Seen) -> None:
+        self.doing = f"round {each.number + 1} ({seen.stage})"
+        rounds = max(self.count, each.number + 1)
+        self.tell(Progress(round=each.number + 1, rounds=rounds, seen=seen, violations=self._broken_so_far()))
+
+    def _tell_loss(self, done: int) -> None:
+        self.tell(Progress(losses=(done, self.plan.losses), violations=self._broken_so_far()))
+
+    def _broken_so_far(self) -> tuple[str, ...]:
         done = [pending.result()[0] for pending in self.pending if pending.done()]
-        self.tell(
-            Progress(
-                round=each.number + 1,
-                rounds=max(self.count, each.number + 1),
-                seen=seen,
-                violations=tuple(sorted(_broken(done))),
-            )
-        )
-
-
-def _verdicts(judged: list[Judged], run: _Run, not_available: dict[Fault, str], lost: Lost) -> list[Verdict]:
-    verdicts, everything = [], [*(found for each in judged for found in each.evidence), *lost.evidence]
-    for name in judge.IDS:
-        parts = [found for found in everything if found.invariant == name]
-        verdicts.append(powerless.resting(judge.verdict(together(parts), ways=(WAY,)), lost))
-    gate = coverage_verdict(
-        judged, run.faults, run.terms, lost.reasons(not_available), profile=run.plan.profile
-    )
-    return [*verdicts, side_effects_verdict(judged), gate]
-
-
-def _broken(judged: Iterable[Judged]) -> set[str]:
-    """Return what was violated in these rounds."""
-    found = {each.invariant for one in judged for each in one.evidence if each.violation is not None}
-    return found | {PROMISE for one in judged if one.clashes}
+        return tuple(sorted(recorded(done, {}).broken))
 
 
 def _unseen(judged: list[Judged]) -> bool:
@@ -365,9 +348,13 @@ def _unseen(judged: list[Judged]) -> bool:
     return not all(count for what, count in seen.items() if "superseded" in what or what in TAKES_TIME)
 
 
-def _joined(parts: Iterable[dict[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
-    joined: dict[str, set[str]] = {}
-    for part in parts:
-        for name, kinds in part.items():
-            joined.setdefault(name, set()).update(kinds)
-    return {name: tuple(sorted(kinds)) for name, kinds in sorted(joined.items())}
+def _broken_in(judged: list[Judged]) -> dict[str, int]:
+    shortest: dict[str, tuple[int, int]] = {}
+    for each in judged:
+        broken = [found.violation for found in each.evidence if found.violation is not None]
+        lengths = {found.invariant: len(found.witness) for found in broken}
+        if each.clashes:
+            lengths[PROMISE] = min(len(clash.witness) for clash in each.clashes)
+        for name, length in lengths.items():
+            shortest[name] = min(shortest.get(name, (length, each.number)), (length, each.number))
+    return {name: number for name, (_, number) in shortest.items()}

@@ -1,55 +1,85 @@
-"""Which verdicts does stress add to the judge's? Did side effects clash, and did every fault strike?"""
+"""Which verdicts does stress give? The judge's on all that real processes did, and two of its own.
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+Did side effects clash, and did every fault strike? Of what a run must have seen, it is asked only for what
+the chosen faults bring about; what was not chosen is told.
+"""
 
-from ssq_stress import coverage
+from collections.abc import Collection, Iterator
+
+from msgspec.structs import replace
+
 from ssq_stress.faults import Fault
-from ssq_stress.judging import Judged
+from ssq_stress.power import powerless
 from ssq_stress.processes.effects import PROMISE
-from ssq_verify.history import Terms
-from ssq_verify.verdict import Finding, Verdict
+from ssq_stress.record import Record
+from ssq_verify import judge
+from ssq_verify.verdict import Evidence, Finding, Verdict
 
+WAYS = ("stress",)
 COVERAGE = "coverage"
+TAKES = {"runs with skewed clocks": Fault.SKEW, "workers dead between operations": Fault.KILL}
+"""What a run should have seen and only this fault brings about; besides, the kills inside each operation."""
 
 
-def side_effects_verdict(judged: Sequence[Judged]) -> Verdict:
+def verdicts(record: Record, *, needed: int) -> tuple[Verdict, ...]:
+    """Return what is to be said of each promise, and of what struck; each cell needs so many strikes."""
+    return (*_judged(record), side_effects_verdict(record), coverage_verdict(record, needed=needed))
+
+
+def _judged(record: Record) -> Iterator[Verdict]:
+    for each in record.evidence:
+        if each.invariant == judge.NOT_VACUOUS:
+            yield exercised(each, {*record.faults, *record.not_available})
+        else:
+            verdict = judge.verdict(each, ways=WAYS)
+            yield powerless.resting(verdict, record.power_losses, record.not_available)
+
+
+def exercised(found: Evidence, chosen: Collection[str]) -> Verdict:
+    """Return whether the run saw all that the chosen faults can bring about; the others are told."""
+    not_chosen = {what: fault for what in found.seen if (fault := _takes(what)) and fault not in chosen}
+    seen = {what: count for what, count in found.seen.items() if count or what not in not_chosen}
+    verdict = judge.verdict(replace(found, seen=seen), ways=WAYS)
+    left_out = [what for what in not_chosen if what not in seen]
+    if not left_out:
+        return verdict
+    faults = " and ".join(sorted({not_chosen[what].value for what in left_out}))
+    told = f"{verdict.sentence}; {faults} not chosen, so not asked for: {', '.join(left_out)}"
+    return replace(verdict, sentence=told)
+
+
+def _takes(what: str) -> Fault | None:
+    return Fault.KILL if what.startswith("kills inside") else TAKES.get(what)
+
+
+def side_effects_verdict(record: Record) -> Verdict:
     """Return whether every execution was of a claim that was given, and no job was done twice at once."""
-    clashes = [clash for each in judged for clash in each.clashes]
-    executions, outlived = sum(each.executions for each in judged), sum(each.outlived for each in judged)
-    if clashes:
-        more = sum(each.clash_count for each in judged) - 1
+    if record.clashes:
+        more = record.clash_count - 1
         others = f" (and {more:,} more)" if more else ""
-        return Verdict(invariant=PROMISE, verdict=Finding.VIOLATED, sentence=f"{clashes[0].sentence}{others}")
-    if not executions:
+        sentence = f"{record.clashes[0].sentence}{others}"
+        return Verdict(invariant=PROMISE, verdict=Finding.VIOLATED, sentence=sentence)
+    if not record.executions:
         return Verdict(invariant=PROMISE, verdict=Finding.VACUOUS, sentence="no job was worked on")
+    outlived = record.outlived
     late = f"; {outlived:,} outlived their lease while another worked, as they may" if outlived else ""
-    return Verdict(
-        invariant=PROMISE,
-        verdict=Finding.HOLDS,
-        sentence=f"executions: {executions:,}; each of a claim that was given, none twice at once{late}",
-    )
+    held = f"executions: {record.executions:,}; each of a claim that was given, none twice at once{late}"
+    return Verdict(invariant=PROMISE, verdict=Finding.HOLDS, sentence=held)
 
 
-def coverage_verdict(
-    judged: Sequence[Judged],
-    faults: frozenset[Fault],
-    terms: Terms,
-    not_available: Mapping[str, str],
-    *,
-    profile: str,
-) -> Verdict:
-    """Return whether every fault struck wherever it can; what is missing is named."""
-    matrix = summed(each.matrix for each in judged)
-    missing = [f"{fault} is not available: {reason}" for fault, reason in sorted(not_available.items())]
-    if not faults and not missing:
+def coverage_verdict(record: Record, *, needed: int) -> Verdict:
+    """Return whether every fault struck wherever it can, so often; what is missing is named."""
+    reasons = sorted(record.not_available.items())
+    missing = [f"{fault} is not available: {reason}" for fault, reason in reasons]
+    if not record.faults and not missing:
         missing = ["no fault that strikes single workers was asked for"]
-    if empty := coverage.empty(matrix, faults, terms, profile=profile):
-        names = ", ".join(coverage.cell(*each) for each in empty)
-        missing.append(f"{_seldom(coverage.NEEDED[profile])}: {names}")
+    if empty := [cell for cell in record.applicable if record.matrix.get(cell, 0) < needed]:
+        missing.append(f"{_seldom(needed)}: {', '.join(empty)}")
+    if record.faults and not record.applicable:
+        missing.append("no round was ended")
     if missing:
         return Verdict(invariant=COVERAGE, verdict=Finding.VACUOUS, sentence="; ".join(missing))
-    struck, cells = sum(matrix.values()), len(coverage.applicable(faults, terms))
+    struck, cells = sum(record.matrix.values()), len(record.applicable)
     return Verdict(
         invariant=COVERAGE,
         verdict=Finding.HOLDS,
@@ -59,11 +89,3 @@ def coverage_verdict(
 
 def _seldom(needed: int) -> str:
     return "never struck" if needed == 1 else f"struck less than {needed} times"
-
-
-def summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Return what several counts come to together."""
-    total = Counter[str]()
-    for each in counts:
-        total.update(each)
-    return dict(sorted(total.items()))

@@ -30,7 +30,6 @@ BACKLOG = 200
 RECENT_IDS = 2 * BACKLOG
 AGAIN_SHARE = 0.08
 """How often a producer enqueues an id again: of a live one nothing changes, of a done one it is a new job."""
-PAYLOAD_BYTES_MAX = 120
 
 
 class Fate(StrEnum):
@@ -113,7 +112,7 @@ class _Worker:
             return False
         again = self._terms.idempotent_enqueue and self._recent and self._rng.random() < AGAIN_SHARE
         job_id = self._rng.choice(self._recent) if again else self._new_id()
-        payload = self._rng.randbytes(self._rng.randrange(PAYLOAD_BYTES_MAX))
+        payload = self._rng.randbytes(self._rng.randrange(self._assignment.payload_bytes_max))
         came_back, _ = self._desk.ask("enqueue", job_id, payload=payload)
         if not came_back:
             # It is not tried again: its job may be done by then, and another try would be a new one.

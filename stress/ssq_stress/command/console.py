@@ -20,6 +20,7 @@ from rich.text import Text
 from ssq_verify.report.layout import WIDTH, printable
 
 if TYPE_CHECKING:
+    from ssq_stress.rounds import Seen
     from ssq_stress.runner import Progress as StressProgress
     from ssq_verify.verify import Progress
 
@@ -28,6 +29,10 @@ TRACEBACKS = Path(".ssq/tracebacks")
 
 class BadInput(Exception):  # noqa: N818 - it names what is bad
     """What was given can't be used; the message is one line: what, where, what to do next."""
+
+
+class Interrupted(Exception):  # noqa: N818 - it names what happened
+    """Somebody ended a run of which something could be told all the same; the message is one line."""
 
 
 class ReaderGone(Exception):  # noqa: N818 - it names what happened
@@ -123,20 +128,27 @@ def stress_shown() -> Iterator[Callable[["StressProgress"], None]]:
 
 
 def _standing(progress: "StressProgress") -> Text:
-    seen = progress.seen
-    left = f", {seen.seconds_left:.0f} s left" if seen.seconds_left else ""
+    lines = [Text(progress.watch, style="bold")] if progress.watch else []
+    if progress.losses is not None:
+        done, of = progress.losses
+        lines.append(Text(f"the power fails: {done} of {of} losses"))
+    elif progress.seen is not None:
+        lines += _working(progress.seen, progress.round, progress.rounds)
     found = ", ".join(progress.violations) or "none"
-    return Text("\n").join(
-        [
-            Text(f"round {progress.round} of {progress.rounds}: {seen.stage}{left}"),
-            Text(
-                f"{seen.operations:,} operations, {seen.operations_per_second:,.0f}/s · "
-                f"backlog {seen.backlog:,} · attempts after the first {seen.reclaims:,}"
-            ),
-            Text(f"faults struck {seen.struck:,} · processes replaced {seen.crashes:,}"),
-            Text(f"violations so far: {found}", style="bold red" if progress.violations else "dim"),
-        ]
-    )
+    lines.append(Text(f"violations so far: {found}", style="bold red" if progress.violations else "dim"))
+    return Text("\n").join(lines)
+
+
+def _working(seen: "Seen", number: int, of: int) -> list[Text]:
+    left = f", {seen.seconds_left:.0f} s left" if seen.seconds_left else ""
+    return [
+        Text(f"round {number} of {of}: {seen.stage}{left}"),
+        Text(
+            f"{seen.operations:,} operations, {seen.operations_per_second:,.0f}/s · "
+            f"backlog {seen.backlog:,} · attempts after the first {seen.reclaims:,}"
+        ),
+        Text(f"faults struck {seen.struck:,} · processes replaced {seen.crashes:,}"),
+    ]
 
 
 @contextmanager

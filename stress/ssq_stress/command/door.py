@@ -96,9 +96,14 @@ def faults_chosen(text: str) -> frozenset[Fault]:
     return frozenset(Fault(name) for name in names if name != POWER_LOSS)
 
 
-def takes_power(text: str) -> bool:
-    """Return whether power loss is among the faults that were chosen."""
-    return text == "all" or POWER_LOSS in [name.strip() for name in text.split(",")]
+def takes_power(subject: Subject, text: str) -> bool:
+    """Return whether the power is to fail, too: if that was named, or is among `all`. Raises `BadInput`."""
+    is_named = POWER_LOSS in [name.strip() for name in text.split(",")]
+    is_promised = subject.promises.durability == POWER_LOSS
+    if is_named and not is_promised:
+        what = f"{subject.reference} does not promise to survive {POWER_LOSS}"
+        raise BadInput(f"--faults: {what}; leave it out, or name all")
+    return is_promised and (is_named or text == ALL)
 
 
 def faults_for(subject: Subject, text: str) -> frozenset[Fault]:

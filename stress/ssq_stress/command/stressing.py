@@ -1,7 +1,7 @@
 """What does `ssq stress` show? While it runs how things stand; then verdicts, what struck where, a story."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ import msgspec
 from rich.text import Text
 
 from ssq_stress.command.commands import title
-from ssq_stress.command.console import say, say_json, stress_shown, width
+from ssq_stress.command.console import Interrupted, say, say_json, stress_shown, width
 from ssq_stress.command.door import (
     duration,
     faults_for,
@@ -23,16 +23,19 @@ from ssq_stress.command.door import (
     writable,
 )
 from ssq_stress.command.telling import replay_commands, stories, write_junit
-from ssq_stress.faults import ALL, Fault, Phase, elsewhere
+from ssq_stress.faults import ALL, POWER_LOSS, Fault, Phase, elsewhere
 from ssq_stress.serving import served
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import GAP, paragraph, printable
 from ssq_verify.report.table import summary, verdict_table
+from ssq_verify.subject import Subject
 from ssq_verify.verdict import exit_code
 
 if TYPE_CHECKING:
     from ssq_stress.back_to_simulation import Sought
-    from ssq_stress.runner import Report
+    from ssq_stress.following import Again
+    from ssq_stress.plan import Plan
+    from ssq_stress.report import Report
 
 TOLD = {
     "operations": "operations",
@@ -68,50 +71,81 @@ def stress(
     junit: Path | None,
     as_json: bool,
 ) -> int:
-    """Stress a subject, and show the verdicts. Raises `BadInput`."""
-    seconds, subject = duration(lasts), held_to(fit_for_stress(named_subject(reference)), skew)
-    chosen = faults_for(subject, faults)
-    out, junit = writable(out), result_file(junit, "--junit")
-    if not as_json:
-        crew = f"{workers} workers, {producers} producers"
-        apart = [] if skew is None else [f"clocks up to {skew:g} s apart"]
-        say([title("stress", subject.reference, crew, *apart, f"profile {profile}", f"seed {seed}")])
-        is_told = faults == ALL and subject.server is not None
-        say([*_left_out(elsewhere(subject.server) if is_told else ()), Text()])
-    from ssq_stress import back_to_simulation, runner  # noqa: PLC0415 - they load DuckDB
+    """Stress a subject, and show the verdicts. Raises `BadInput`, `Interrupted`."""
+    from ssq_stress.plan import Plan  # noqa: PLC0415 - it loads DuckDB
 
-    plan = runner.Plan(
+    seconds, subject = duration(lasts), held_to(fit_for_stress(named_subject(reference)), skew)
+    plan = Plan(
         seconds=seconds,
         consumers=workers,
         producers=producers,
-        faults=chosen,
+        faults=faults_for(subject, faults),
         rate=rate,
         seed=seed,
         profile=profile,
-        takes_power=takes_power(faults),
+        takes_power=takes_power(subject, faults),
     )
+    out, junit = writable(out), result_file(junit, "--junit")
+    if not as_json:
+        say(first_lines(subject, plan, faults, skew))
+    unsearched = None if skew is None else UNPROMISED.format(reference=reference)
+    return _stressed(reference, subject, plan, out=out, junit=junit, as_json=as_json, unsearched=unsearched)
+
+
+def _stressed(
+    reference: str,
+    subject: Subject,
+    plan: "Plan",
+    *,
+    out: Path,
+    junit: Path | None,
+    as_json: bool,
+    unsearched: str | None,
+) -> int:
+    from ssq_stress.following import Stressing  # noqa: PLC0415 - it loads DuckDB
+
     with served(reference, subject, in_turns=False) as own, room_for(out), stress_shown() as tell:
         plan = replace(plan, is_served=subject.server is not None and own is None)
-        report, story = runner.stress(subject, plan, out=out, server=own, tell=tell, width=width())
-        if skew is None:
-            sought = back_to_simulation.seek(subject, report, out=out, processes=os.cpu_count() or 1)
-        else:
-            sought = back_to_simulation.not_sought(report, UNPROMISED.format(reference=reference))
-        verdicts = back_to_simulation.with_repros(report.verdicts, sought.repros)
-        report = msgspec.structs.replace(report, verdicts=verdicts)
-        runner.write(report)
+        run = Stressing(
+            subject=subject,
+            out=out,
+            processes=os.cpu_count() or 1,
+            server=own,
+            tell=tell,
+            width=width(),
+            unsearched=unsearched,
+        )
+        ended = run.run(plan, out)
+    report = ended.report
     if junit is not None:
         suite = f"ssq stress {report.subject}"
         write_junit(junit, report.verdicts, suite=suite, seed=report.seed, history=report.history)
     if as_json:
         document = msgspec.to_builtins(report) | {"verdicts": verdict_documents(report.verdicts)}
-        say_json(document | {"simulated": msgspec.to_builtins(sought)})
+        found = {"simulated": ended.sought, "again": ended.again}
+        say_json(document | msgspec.to_builtins(found))
     else:
-        say(lines(report, story, columns=width()))
-        say(simulated_lines(report, sought, columns=width()))
+        say(lines(report, ended.story, columns=width()))
+        say(simulated_lines(report, ended.sought, ended.again, columns=width()))
         say(stories(report.verdicts))
         say(last_lines(report))
+    if report.interrupted is not None:
+        raise Interrupted(f"interrupted in {report.interrupted}, which is left out; the rest is told")
     return exit_code(report.verdicts)
+
+
+def first_lines(subject: Subject, plan: "Plan", faults: str, skew: float | None) -> list[Text]:
+    """Say what is to be done, and which of `all` faults have nothing to strike."""
+    crew = f"{plan.consumers} workers, {plan.producers} producers"
+    some = [] if faults == ALL else [f"faults {faults}"]
+    some += [] if skew is None else [f"clocks up to {skew:g} s apart"]
+    shown = [title("stress", subject.reference, crew, *some, f"profile {plan.profile}", f"seed {plan.seed}")]
+    if faults == ALL and subject.server is not None:
+        names = ", ".join(sorted(elsewhere(subject.server)))
+        shown += paragraph(f"left out, as the data is on a server: {names}", width=width(), style="dim")
+    if faults == ALL and not plan.takes_power:
+        shown += paragraph(f"left out, as it is not promised: {POWER_LOSS}", width=width(), style="dim")
+    return [*shown, Text()]
 
 
 def lines(report: "Report", story: list[Text], *, columns: int) -> list[Text]:
@@ -127,7 +161,9 @@ def lines(report: "Report", story: list[Text], *, columns: int) -> list[Text]:
     return shown
 
 
-def simulated_lines(report: "Report", sought: "Sought", *, columns: int) -> list[Text]:
+def simulated_lines(
+    report: "Report", sought: "Sought", again: Sequence["Again"], *, columns: int
+) -> list[Text]:
     """Say what simulated workers broke as the real ones did, and what there is of the rest."""
     among = f"among {sought.schedules:,} simulated schedules"
     shown = []
@@ -142,6 +178,9 @@ def simulated_lines(report: "Report", sought: "Sought", *, columns: int) -> list
         )
         shown += paragraph(what, width=columns, style="yellow")
         shown += [Text(f"  ssq check {report.history} --invariants {name}") for name in sought.missing]
+    for each in again:
+        shown += paragraph(each.told, width=columns)
+    shown += [Text(f"  ssq replay {path}") for path in dict.fromkeys(each.path for each in again)]
     return [*shown, Text()] if shown else []
 
 
@@ -168,15 +207,6 @@ def matrix_lines(matrix: dict[str, int], faults: Iterable[Fault], applicable: It
         line.rstrip()
         lines.append(line)
     return lines
-
-
-def _left_out(faults: Iterable[Fault]) -> list[Text]:
-    names = ", ".join(sorted(faults))
-    return (
-        paragraph(f"left out, as the data is on a server: {names}", width=width(), style="dim")
-        if names
-        else []
-    )
 
 
 def _told(report: "Report") -> str:

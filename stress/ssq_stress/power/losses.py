@@ -9,7 +9,7 @@ process then enqueues some of the same ids and drains the queue once more: a los
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,11 +88,18 @@ class Nobody:
         """Do nothing."""
 
 
-def lose_power(subject: Subject, losses: Losses, folder: Path, resident: Resident | None = None) -> History:
-    """Return the history of a queue whose disk loses its power so many times.
+def lose_power(
+    subject: Subject,
+    losses: Losses,
+    folder: Path,
+    resident: Resident | None = None,
+    *,
+    tell: Callable[[int], None] = lambda _: None,
+) -> History:
+    """Return the history of a queue whose disk loses its power so many times; tell how often it has.
 
     The processes load the subject by its reference. Logs are left in the folder. Raises `NotAvailable`,
-    `SubjectFailed`.
+    `SubjectFailed`, `WorkerFailed`.
     """
     living = resident or Nobody()
     # Not in a folder that may lie deep: the path of a server's socket has room for 107 bytes.
@@ -102,7 +109,11 @@ def lose_power(subject: Subject, losses: Losses, folder: Path, resident: Residen
         closing(living),
     ):
         campaign = _Campaign(subject, losses, disk, folder, living)
-        return joined([each for number in range(losses.count) for each in campaign.runs(number)])
+        runs: list[History] = []
+        for number in range(losses.count):
+            tell(number)
+            runs += campaign.runs(number)
+        return joined(runs)
 
 
 def undone(history: History, *, limit: int) -> tuple[Violation, ...]:

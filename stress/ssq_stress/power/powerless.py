@@ -4,7 +4,7 @@ The verdict `durable` rests on them, and every other promise as well: what is le
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,9 @@ from ssq_verify.verdict import Evidence, Finding, Verdict
 DURABLE = "durable"
 HISTORY = "power-loss.jsonl"
 COUNTS = {"ci": 5, "nightly": 50}
-"""How many losses, by profile; each takes about a second."""
+"""How many losses, by profile."""
+LOSS_SECONDS = 1.0
+"""About how long one takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,35 +52,43 @@ def unavailable(subject: Subject, *, is_given: bool) -> str | None:
     return power_loss.unavailable()
 
 
-def losses(subject: Subject, asked: Losses, *, out: Path, width: int, is_given: bool) -> Lost:
-    """Take the power away, write the history in `out`, and return what it shows.
+def losses(
+    subject: Subject,
+    asked: Losses,
+    *,
+    out: Path,
+    width: int,
+    is_given: bool,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Lost:
+    """Take the power away, write the history in `out`, and return what it shows; tell how often it failed.
 
-    Of a queue that does not promise to survive it nothing is to be seen. Raises `SubjectFailed`, and
-    `ServerFailed` if the subject's server does not start on what is left.
+    Of a queue that does not promise to survive it nothing is to be seen. Raises `SubjectFailed`,
+    `WorkerFailed`, and `ServerFailed` if the subject's server does not start on what is left.
     """
-    if subject.promises.durability != "power-loss":
+    if subject.promises.durability != POWER_LOSS:
         return Lost()
     reason = unavailable(subject, is_given=is_given)
     if reason is not None:
         return Lost(reason=reason)
     folder = out / "rounds" / POWER_LOSS
     folder.mkdir(parents=True)
-    history = lose_power(subject, asked, folder, resident(subject))
+    history = lose_power(subject, asked, folder, resident(subject), tell=tell)
     histories.write(history, out / HISTORY)
     shutil.rmtree(folder)
     found = judge.evidence(history)
     return Lost(count=asked.count, evidence=found, story=tuple(told_shortest(history, found, width)))
 
 
-def resting(verdict: Verdict, lost: Lost) -> Verdict:
+def resting(verdict: Verdict, count: int, reasons: Mapping[str, str]) -> Verdict:
     """Return the verdict, saying what of real losses of power it rests on, if it is the one on those."""
     if verdict.invariant != DURABLE:
         return verdict
-    if verdict.verdict is Finding.HOLDS and lost.count:
-        return replace(verdict, sentence=f"{verdict.sentence}; real losses of power: {lost.count}")
+    if verdict.verdict is Finding.HOLDS and count:
+        return replace(verdict, sentence=f"{verdict.sentence}; real losses of power: {count}")
     if verdict.verdict is not Finding.VACUOUS:
         return verdict
     why = "no fault of this run takes the power away"
-    if lost.reason is not None:
-        why = f"{POWER_LOSS} is not available: {lost.reason}"
+    if POWER_LOSS in reasons:
+        why = f"{POWER_LOSS} is not available: {reasons[POWER_LOSS]}"
     return replace(verdict, needs="simulation", sentence=why)

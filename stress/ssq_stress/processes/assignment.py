@@ -11,6 +11,7 @@ from ssq_stress.nemesis import skew
 from ssq_verify.scenario import Settings
 from ssq_verify.subject import Subject, SubjectFailed
 
+PAYLOAD_BYTES_MAX = 120
 SUBJECT_FAILED = "SubjectFailed: "
 """How a report begins that blames the subject, and not the harness."""
 
@@ -72,6 +73,8 @@ class Assignment:
     """consumer: and how often it leaves its job behind."""
     rate: float | None = None
     """producer: how many jobs a second; None: as many as are taken."""
+    payload_bytes_max: int = PAYLOAD_BYTES_MAX
+    """producer: no job carries more."""
 
     @property
     def path(self) -> Path:

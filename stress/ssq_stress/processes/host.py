@@ -28,7 +28,7 @@ class NanosecondClock(Protocol):
 def settle() -> None:
     """Be the head of a process group, deaf to the terminal, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    end_with_parent()
     os.setpgid(0, 0)
     _let_go_of_fork_server()
     # Nothing that a subject prints or logs may get between the results.
@@ -37,6 +37,11 @@ def settle() -> None:
         if stream is not None:
             os.dup2(nowhere, stream.fileno())
     logging.disable()
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the one ends that started it."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _let_go_of_fork_server() -> None:

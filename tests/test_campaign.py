@@ -185,6 +185,19 @@ def test_more_time_is_more_seeds(tmp_path, monkeypatch):
     assert report.raced["schedules"] > 2 * EFFORT.random
 
 
+@pytest.mark.scenario("simulation/no-more-than-the-time")
+def test_a_night_ends_when_it_is_to_end():
+    """Nothing is begun after the time that was asked for, though the profile would; a little always is."""
+    nightly = PROFILES["nightly"]
+    night = verify_module.within(nightly, 5 * 3_600.0)
+    moment = verify_module.within(nightly, 1.0)
+
+    assert night.simulation.seconds_max == 5 * 3_600.0 < nightly.simulation.seconds_max
+    assert night.effort == nightly.effort
+    assert moment.effort.seconds_max == moment.simulation.seconds_max == 180.0
+    assert verify_module.within(nightly, 0.0) == nightly
+
+
 @pytest.mark.scenario("simulation/a-night-goes-on-where-the-last-one-stopped")
 def test_a_night_goes_on_where_the_last_one_stopped():
     """The seed is kept for each subject, and read by nightly alone."""

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from ssq_stress.back_to_simulation import Sought
 from ssq_stress.command.repeating import lines
-from ssq_stress.command.stressing import simulated_lines
+from ssq_stress.command.stress_lines import simulated_lines
 from ssq_stress.conductor import Crew, Round
 from ssq_stress.faults import Fault, Phase
 from ssq_stress.following import Again, Stressing

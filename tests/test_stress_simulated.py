@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from ssq_stress.back_to_simulation import Sought, nearest_first, seek, wanted, with_repros
-from ssq_stress.command.stressing import last_lines, simulated_lines
+from ssq_stress.command.stress_lines import last_lines, simulated_lines
 from ssq_stress.plan import Plan
 from ssq_stress.processes.effects import PROMISE
 from ssq_stress.report import Report

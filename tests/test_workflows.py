@@ -10,14 +10,22 @@ import yaml
 
 from ssq_stress.cli import UsageError, app
 from ssq_stress.command.door import duration, named_subject
+from ssq_stress.nights.summary import NAME
+from ssq_verify.profiles import PROFILES
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = {
     path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / ".github/workflows").glob("*.yml"))
 }
-GIVEN = {"GITHUB_RUN_NUMBER": "17", "LD_LIBRARY_PATH": "/usr/lib", "PATH": "/usr/bin"}
+GIVEN = {
+    "GITHUB_RUN_NUMBER": "17",
+    "GITHUB_STEP_SUMMARY": "summary",
+    "LD_LIBRARY_PATH": "/usr/lib",
+    "PATH": "/usr/bin",
+}
 """What GitHub and its `setup-python` put into the environment."""
+LIMIT_MINUTES, MARGIN_SECONDS = 360, 1_500
 JOBS = [
     pytest.param(workflow, job, id=f"{name}-{label}")
     for name, workflow in WORKFLOWS.items()
@@ -73,6 +81,29 @@ def test_their_commands_are_accepted(workflow, job):
 
     assert named_subject(taken["subject"]).reference == workflow["env"]["SUBJECT"]
     assert taken["seconds"] is None or duration(taken["seconds"]) < job["timeout-minutes"] * 60
+
+
+@pytest.mark.scenario("command-line/a-night-ends-by-itself")
+@pytest.mark.parametrize(("workflow", "job"), JOBS)
+def test_they_end_before_they_are_ended(workflow, job):
+    """A job that GitHub ends keeps nothing: what was begun has twenty-five minutes to end by itself."""
+    (arguments,) = commands(workflow, job)
+    taken = accepted(arguments)
+    profile = PROFILES[taken["profile"].value]
+    limits = [taken["seconds"] and duration(taken["seconds"]), profile.simulation.seconds_max]
+
+    assert job["timeout-minutes"] < LIMIT_MINUTES
+    assert min(filter(None, limits)) + MARGIN_SECONDS <= job["timeout-minutes"] * 60
+
+
+def test_the_summary_of_the_night_is_shown():
+    """What the night of stress leaves is put on the page of the run, whatever came of it."""
+    job = WORKFLOWS["nightly"]["jobs"]["stress"]
+    (shown,) = [step for step in job["steps"] if "GITHUB_STEP_SUMMARY" in step.get("run", "")]
+    (arguments,) = commands(WORKFLOWS["nightly"], job)
+
+    assert f"cat {accepted(arguments)['out']}/{NAME} >>" in shown["run"]
+    assert shown["if"] == "always()"
 
 
 def test_they_ask_for_what_is_promised():

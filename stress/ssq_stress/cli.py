@@ -157,7 +157,7 @@ def stress(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other timetables.")] = 0,
     profile: Annotated[
-        StressProfile, typer.Option(help="How often each fault must strike each phase: once, 30 times.")
+        StressProfile, typer.Option(help="Once each fault in each phase; or watch after watch, 30 times.")
     ] = StressProfile.CI,
     out: Annotated[
         Path | None, typer.Option(help="Where to write. [default: .ssq/runs/TIME-SUBJECT]")
@@ -205,7 +205,7 @@ def replay(
 ) -> int:
     """Run a repro again: `still fails` (1), `fixed` (0), or `diverged` (3) if the code changed too much.
 
-    A round of stress is repeated up to twenty times: told is how often what broke (1), or that nothing did (3).
+    A round of stress is repeated up to twenty times; told is how often what broke (1), or that none did (3).
     """
     repetition = repeating.named_repetition(file)
     if repetition is not None:

@@ -7,7 +7,7 @@ Workers take turns (`model`); at the same time other processes let workers race,
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,8 @@ from ssq_verify.subject import Subject
 from ssq_verify.verdict import Evidence, Finding, Verdict, Violation, together
 
 MODEL, SIMULATION = "model", "simulation"
+SECONDS_LEAST = 180.0
+"""What there is always time for: as much as `ci` takes on a slow machine."""
 ROUNDS_PER_SIZE = 5
 """After so many rounds programs get larger."""
 
@@ -84,13 +86,14 @@ def verify(
     """Verify a subject, and write `history.jsonl`, `verdicts.json` and `repros/` in the folder `out`.
 
     With `processes` the simulation runs in so many of them, which load the subject by its reference. Until
-    `seconds` have passed, chance goes on with other seeds after those that the profile names.
+    `seconds` have passed, chance goes on with other seeds after those that the profile names; and what the
+    profile names is begun no later, but for the first three minutes.
     Raises `SubjectFailed` if the subject can not be opened, `OSError` if `out` can not be written.
     """
     with pool(subject, processes=processes) as workers:
         verification = _Verification(
             subject=subject,
-            profile=PROFILES[profile],
+            profile=within(PROFILES[profile], seconds),
             seed=SEED if seed is None else seed,
             only=only,
             out=out,
@@ -102,6 +105,22 @@ def verify(
     _write(report, history, out)
     failures.keep(subject, sorted((out / "repros").glob("*.json")))
     return report
+
+
+def within(profile: Profile, seconds: float) -> Profile:
+    """Return a profile that begins nothing after so many seconds, or three minutes; 0 for its own limits.
+
+    Without that, a night of a slow queue ends when its profile does, and not when somebody ends the machine.
+    """
+    if not seconds:
+        return profile
+    limit = max(seconds, SECONDS_LEAST)
+    effort, simulation = profile.effort, profile.simulation
+    return replace(
+        profile,
+        effort=replace(effort, seconds_max=min(effort.seconds_max, limit)),
+        simulation=replace(simulation, seconds_max=min(simulation.seconds_max, limit)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,8 +179,10 @@ class _Verification:
         while True:
             parts.append(campaign.finished(begun, self._tell_simulating))
             seed += effort.random
-            if time.monotonic() >= self.until or parts[0].not_simulatable:
+            left = self.until - time.monotonic()
+            if left <= 0 or parts[0].not_simulatable:
                 return campaign.summed(parts), seed
+            effort = replace(effort, seconds_max=min(effort.seconds_max, max(left, SECONDS_LEAST)))
             size = 1 + len(parts) // ROUNDS_PER_SIZE
             begun = campaign.again(workers, begun, SETTINGS, effort, seed=seed, size=size, only=self.only)
 

@@ -86,6 +86,13 @@ def complain(message: str) -> None:
     )
 
 
+def note(message: str) -> None:
+    """Print a line of progress where no terminal shows how things stand: a night's log is not to be empty."""
+    console = errors()
+    if not console.is_terminal:
+        console.print(Text(printable(message)), no_wrap=True, overflow="ignore", crop=False)
+
+
 @contextmanager
 def forgiving_streams() -> Iterator[None]:
     """Show a name that the terminal's encoding lacks as an escape; let a closed pipe end us quietly."""

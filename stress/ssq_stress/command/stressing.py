@@ -1,7 +1,6 @@
 """What does `ssq stress` show? While it runs how things stand; then verdicts, what struck where, a story."""
 
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.text import Text
 
-from ssq_stress.command.commands import title
+from ssq_stress.command import nightly
+from ssq_stress.command.commands import NIGHTLY, title
 from ssq_stress.command.console import Interrupted, say, say_json, stress_shown, width
 from ssq_stress.command.door import (
     duration,
@@ -22,38 +22,23 @@ from ssq_stress.command.door import (
     takes_power,
     writable,
 )
-from ssq_stress.command.telling import replay_commands, stories, write_junit
-from ssq_stress.faults import ALL, POWER_LOSS, Fault, Phase, elsewhere
+from ssq_stress.command.stress_lines import last_lines, lines, simulated_lines
+from ssq_stress.command.telling import stories, write_junit
+from ssq_stress.faults import ALL, POWER_LOSS, elsewhere
 from ssq_stress.serving import served
 from ssq_verify.report.document import verdict_documents
-from ssq_verify.report.layout import GAP, paragraph, printable
-from ssq_verify.report.table import summary, verdict_table
+from ssq_verify.report.layout import paragraph
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import exit_code
 
 if TYPE_CHECKING:
-    from ssq_stress.back_to_simulation import Sought
-    from ssq_stress.following import Again
     from ssq_stress.plan import Plan
-    from ssq_stress.report import Report
 
-TOLD = {
-    "operations": "operations",
-    "claims": "claims",
-    "attempts after the first": "attempts after the first",
-    "dead": "dead letters",
-    "pause": "pauses",
-    "io-error": "I/O errors",
-    "server-kill": "server kills",
-    "server-pause": "server pauses",
-}
 UNPROMISED = (
     "clocks there keep to what the queue promises; "
     "ssq verify {reference} --sweep skew measures how far they may differ"
 )
 """Why nothing is searched for in the simulator where clocks were given another bound."""
-COLUMNS = {Phase.BEFORE_EFFECT: "held", Phase.HOLDING: "at work"}
-"""What a phase is called where there is little room."""
 
 
 def stress(
@@ -89,7 +74,8 @@ def stress(
     if not as_json:
         say(first_lines(subject, plan, faults, skew))
     unsearched = None if skew is None else UNPROMISED.format(reference=reference)
-    return _stressed(reference, subject, plan, out=out, junit=junit, as_json=as_json, unsearched=unsearched)
+    how = _stressed if profile != NIGHTLY else nightly.night
+    return how(reference, subject, plan, out=out, junit=junit, as_json=as_json, unsearched=unsearched)
 
 
 def _stressed(
@@ -146,74 +132,3 @@ def first_lines(subject: Subject, plan: "Plan", faults: str, skew: float | None)
     if faults == ALL and not plan.takes_power:
         shown += paragraph(f"left out, as it is not promised: {POWER_LOSS}", width=width(), style="dim")
     return [*shown, Text()]
-
-
-def lines(report: "Report", story: list[Text], *, columns: int) -> list[Text]:
-    """Return a report as lines."""
-    shown = [*verdict_table(report.verdicts, width=columns), Text(), summary(report.verdicts), Text()]
-    shown += [*matrix_lines(report.matrix, report.faults, report.applicable), Text()]
-    shown += paragraph(_told(report), width=columns, style="dim")
-    for fault, reason in report.not_available.items():
-        shown += paragraph(f"{fault} is not available: {reason}", width=columns, style="yellow")
-    shown += [Text(), *story, Text()] if story else []
-    for clash in report.clashes[:1]:
-        shown += paragraph(f"side effects: {clash.sentence}", width=columns)
-    return shown
-
-
-def simulated_lines(
-    report: "Report", sought: "Sought", again: Sequence["Again"], *, columns: int
-) -> list[Text]:
-    """Say what simulated workers broke as the real ones did, and what there is of the rest."""
-    among = f"among {sought.schedules:,} simulated schedules"
-    shown = []
-    if sought.repros:
-        names = ", ".join(sorted(sought.repros))
-        shown += paragraph(f"found again {among}, each time alike: {names}", width=columns)
-    if sought.missing:
-        reason = f"not simulated: {sought.reason}" if sought.reason else f"not found {among}"
-        names = ", ".join(sought.missing)
-        what = (
-            f"no deterministic repro of {names}: {reason}; there is the timetable of seed {report.seed}, and"
-        )
-        shown += paragraph(what, width=columns, style="yellow")
-        shown += [Text(f"  ssq check {report.history} --invariants {name}") for name in sought.missing]
-    for each in again:
-        shown += paragraph(each.told, width=columns)
-    shown += [Text(f"  ssq replay {path}") for path in dict.fromkeys(each.path for each in again)]
-    return [*shown, Text()] if shown else []
-
-
-def last_lines(report: "Report") -> list[Text]:
-    """Say where everything is, and what to run next."""
-    where = Text(f"history, verdicts and repros: {printable(report.out)}", style="dim")
-    checks = [f"ssq check {path}" for path in report.histories]
-    commands = [*checks, *replay_commands(report.verdicts)[:1]]
-    return [where, *map(Text, commands)]
-
-
-def matrix_lines(matrix: dict[str, int], faults: Iterable[Fault], applicable: Iterable[str]) -> list[Text]:
-    """Return how often each fault struck each phase: `0` where it should have, `-` where it can't."""
-    able, names = set(applicable), [COLUMNS.get(phase, phase.value) for phase in Phase]
-    label = max(map(len, faults), default=0)
-    lines = [Text(" " * (label + GAP) + "  ".join(names), style="dim")]
-    for fault in faults:
-        line = Text(f"{fault:<{label + GAP}}")
-        for phase, name in zip(Phase, names, strict=True):
-            key = f"{fault} while {phase}"
-            text = str(matrix.get(key, 0)) if key in able else "-"
-            style = "bold yellow" if text == "0" else "dim" if text == "-" else ""
-            line.append(text.rjust(len(name)) + "  ", style=style)
-        line.rstrip()
-        lines.append(line)
-    return lines
-
-
-def _told(report: "Report") -> str:
-    counts = [f"{report.tally[key]:,} {name}" for key, name in TOLD.items() if report.tally.get(key)]
-    if report.kills_per_second:
-        counts.append(f"{report.kills:,} kills, {report.kills_per_second:.1f} a second while kills struck")
-    if report.power_losses:
-        counts.append(f"{report.power_losses} losses of power")
-    rounds = f"{report.rounds} rounds" if report.rounds != 1 else "1 round"
-    return " · ".join([f"{rounds}, {report.seconds:.0f} s", *counts])

@@ -98,9 +98,9 @@ def test_the_page_says_what_broke_and_how_to_see_it(tmp_path):
 
     assert "2 watches in 0.0 min of 8.0 h · profile nightly · seed 0" in page
     assert f"| {LOST} | violated | a \\| b was lost |" in page
-    assert "- in 1 of 2 watches, told by watch 1" in page
+    assert "- in 1 of 2 watches, told by watch 1 (as asked, seed " in page
     assert f"- {LOST} broke again in 7 of 20 repetitions of 3.0 s" in page
-    assert f"ssq replay o/x.json\nssq check {folder}/history.jsonl\n" in page
+    assert f"ssq replay o/x.json\nssq check {folder}/history.jsonl --invariants {LOST}\n" in page
     assert "- 5 operations" in page
     assert "- watch 2: OSError: \\*no\\*" in page
 

@@ -47,7 +47,7 @@ def night(
         say_json(_document(report, ended))
     else:
         say(lines(report, [], columns=width()))
-        say(failure_lines(ended, out, columns=width()))
+        say(failure_lines(ended, out, seed=report.seed, columns=width()))
         say([Text(f"summary, JUnit XML and histories: {printable(str(out))}", style="dim"), str(page.path)])
     if ended.interrupted is not None:
         complain(f"interrupted in {ended.interrupted}; the same command with --out {out} goes on")
@@ -81,13 +81,13 @@ def _say_resumed(standing: "Standing", was_cut: bool) -> None:  # noqa: FBT001 -
     say([Text(f"goes on after watch {standing.watches}{cut}", style="dim"), Text()])
 
 
-def failure_lines(ended: "Standing", out: Path, *, columns: int) -> list[Text]:
+def failure_lines(ended: "Standing", out: Path, *, seed: int, columns: int) -> list[Text]:
     """Return the failures of the first ranks, each with the command that shows it again."""
     from ssq_stress.nights.summary import commands, told  # noqa: PLC0415 - it loads DuckDB
 
     shown = []
     for place, failure in enumerate(ended.failures[:FAILURES_SHOWN], start=1):
-        known = "; ".join([printable(failure.sentence), *told(failure, ended)])
+        known = "; ".join([printable(failure.sentence), *told(failure, ended, seed=seed)])
         shown += paragraph(f"{place}. {failure.invariant}: {known}", width=columns)
         shown += [Text(f"  {each}") for each in commands(failure, ended, out)[:1]]
     if (more := len(ended.failures) - FAILURES_SHOWN) > 0:

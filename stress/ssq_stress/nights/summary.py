@@ -7,7 +7,10 @@ from ssq_stress.faults import Phase
 from ssq_stress.nights.night import FOLDER
 from ssq_stress.nights.ranking import Failure
 from ssq_stress.nights.standing import Standing
+from ssq_stress.nights.watches import conditions
+from ssq_stress.nights.watches import seed as seed_of
 from ssq_stress.power import powerless
+from ssq_stress.processes.effects import PROMISE
 from ssq_stress.report import Report
 from ssq_verify.report.layout import printable
 from ssq_verify.report.table import finding
@@ -47,13 +50,17 @@ def commands(failure: Failure, night: Standing, out: Path) -> list[str]:
     for sighting in failure.sightings:
         folder = out / FOLDER / f"{sighting.watch:04d}"
         histories = [folder / name for name in ("history.jsonl", powerless.HISTORY)]
-        shown += [f"ssq check {path}" for path in histories if path.is_file()]
+        # Side effects are no part of a history.
+        which = "" if failure.invariant == PROMISE else f" --invariants {failure.invariant}"
+        shown += [f"ssq check {path}{which}" for path in histories if path.is_file()]
     return shown
 
 
-def told(failure: Failure, night: Standing) -> list[str]:
-    """Return what is known of a failure: how often it came, and how often it comes again."""
-    times = f"in {failure.count} of {watches(night.watches)}, told by watch {failure.sightings[0].watch}"
+def told(failure: Failure, night: Standing, *, seed: int) -> list[str]:
+    """Return what is known of a failure: how often it came, in which watch, and how often it comes again."""
+    number = failure.sightings[0].watch
+    which = f"{conditions(number).name}, seed {seed_of(seed, number)}"
+    times = f"in {failure.count} of {watches(night.watches)}, told by watch {number} ({which})"
     again = night.again_of(failure.invariant)
     return [times, *([] if again is None else [again.told])]
 
@@ -78,7 +85,7 @@ def _failures(report: Report, night: Standing) -> Iterator[str]:
     yield from ("## Failures, by rank", "")
     for place, failure in enumerate(night.failures, start=1):
         yield from (f"### {place}. {failure.invariant}", "", _plain(failure.sentence), "")
-        yield from (f"- {_plain(line)}" for line in told(failure, night))
+        yield from (f"- {_plain(line)}" for line in told(failure, night, seed=report.seed))
         yield from (f"- what its witness shows: {', '.join(map(_plain, failure.shape))}", "")
         yield from ("```", *map(printable, commands(failure, night, Path(report.out))), "```", "")
 

@@ -1,17 +1,23 @@
 """Does whoever interrupts a stress run learn what it has shown by then, and find nothing half done?"""
 
+import multiprocessing
 import signal
 from contextlib import suppress
 
 import pytest
+from msgspec import structs
 
-from ssq_stress import runner
+from ssq_stress import back_to_simulation, following, runner
 from ssq_stress.faults import Fault
 from ssq_stress.nemesis import power_loss
 from ssq_stress.plan import Plan
-from ssq_stress.runner import observe, stress
+from ssq_stress.record import Record
+from ssq_stress.report import reported
+from ssq_stress.runner import Observed, observe, stress
 from ssq_verify.history import read
+from ssq_verify.simulation.pool import pool
 from ssq_verify.subject import load
+from ssq_verify.verdict import Finding, Verdict
 
 PLAN = Plan(seconds=30.0, consumers=2, producers=1, faults=frozenset({Fault.KILL}), strikes=3)
 
@@ -83,3 +89,44 @@ def test_a_history_of_one_cut_line_is_empty(tmp_path):
 
     assert (tmp_path / "history.jsonl").read_text() == ""
     assert not (tmp_path / "other.jsonl").exists()
+
+
+@pytest.mark.scenario("stress/interrupted-after-a-round")
+def test_the_search_can_be_cut(tmp_path, monkeypatch):
+    """Who interrupts the search for repros has the verdicts, and is told that nothing was found."""
+    lost = Verdict(invariant="no-lost-job", verdict=Finding.VIOLATED, sentence="lost")
+
+    def broken(subject, plan, *, out, **_):
+        report = reported(Record(), subject, plan, out)
+        seen = Observed(record=Record(), story=[], rounds={}, broken_in={}, seconds_to_verdict=0.0)
+        return structs.replace(report, verdicts=(lost,)), seen
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(following, "stress", broken)
+    monkeypatch.setattr(back_to_simulation, "seek", interrupted)
+    run = following.Stressing(
+        subject=load("file"), out=tmp_path, processes=1, server=None, tell=lambda _: None
+    )
+
+    ended = run.run(PLAN, tmp_path)
+
+    assert ended.interrupted == "the search for repros"
+    assert ended.sought.missing == ("no-lost-job",)
+    assert ended.report.verdicts == (lost,)
+
+
+@pytest.mark.scenario("simulation/interrupted")
+def test_nobody_waits_for_a_simulation():
+    """A search that would go on for ever is ended with whoever waits for it."""
+    with suppress(KeyboardInterrupt), pool(load("file"), processes=1) as workers:
+        workers.begin(asleep)
+        raise KeyboardInterrupt
+
+    assert multiprocessing.active_children() == []
+
+
+def asleep(_subject):
+    """Be a search without an end."""
+    signal.pause()

@@ -35,7 +35,7 @@ def shown(record, *, interrupted=None, sought=None):
     """Return what a watch with that record comes back with."""
     return SimpleNamespace(
         seen=SimpleNamespace(record=record),
-        report=SimpleNamespace(interrupted=interrupted),
+        interrupted=interrupted,
         sought=sought or Sought(),
         again=(),
     )

@@ -41,6 +41,8 @@ class Stressed:
     report: Report
     sought: Sought
     again: tuple[Again, ...]
+    interrupted: str | None
+    """In what somebody ended it, be it the run or what followed."""
 
     @property
     def story(self) -> list[Text]:
@@ -71,28 +73,34 @@ class Stressing:
         report, seen = stress(
             self.subject, plan, out=folder, server=self.server, tell=self.tell, width=self.width
         )
-        sought, again = self._followed(plan, seen, report, known)
+        sought, again, interrupted = self._followed(plan, seen, report, known)
         report = msgspec.structs.replace(report, verdicts=with_repros(report.verdicts, sought.repros))
         write(report)
-        return Stressed(seen=seen, report=report, sought=sought, again=again)
+        return Stressed(
+            seen=seen,
+            report=report,
+            sought=sought,
+            again=again,
+            interrupted=seen.interrupted or interrupted,
+        )
 
     def _followed(
         self, plan: Plan, seen: Observed, report: Report, known: Collection[str]
-    ) -> tuple[Sought, tuple[Again, ...]]:
-        """Go after what was broken, until that is found or somebody is tired of it."""
+    ) -> tuple[Sought, tuple[Again, ...], str | None]:
+        """Go after what was broken, until that is found or somebody ends it."""
         wanted = back_to_simulation.wanted(report) - set(known)
         if not wanted:
-            return Sought(), ()
+            return Sought(), (), None
+        sought = Sought(missing=tuple(sorted(wanted)), reason="the run was interrupted")
         if seen.interrupted is not None:
-            return Sought(missing=tuple(sorted(wanted)), reason="the run was interrupted"), ()
-        sought = Sought(missing=tuple(sorted(wanted)), reason="the search was interrupted")
+            return sought, (), None
         again: list[Again] = []
         try:
             sought = self._sought(report, wanted)
             again.extend(self._again(plan, seen, set(sought.missing)))
         except KeyboardInterrupt:
-            pass
-        return sought, tuple(again)
+            return sought, tuple(again), "the search for repros"
+        return sought, tuple(again), None
 
     def _sought(self, report: Report, wanted: frozenset[str]) -> Sought:
         if self.unsearched is not None:

@@ -6,10 +6,8 @@ round is left to judge then. The history grows by a round at a time, each a run 
 
 import os
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from multiprocessing import parent_process
 from operator import attrgetter
 from pathlib import Path
 
@@ -21,9 +19,9 @@ from ssq_stress.faults import SERVER, Fault, Phase
 from ssq_stress.processes import effects
 from ssq_stress.processes.assignment import Folders
 from ssq_stress.processes.effects import Clash, Findings
-from ssq_stress.processes.host import end_with_parent
 from ssq_stress.processes.log import events
 from ssq_verify import judge
+from ssq_verify.children import settle
 from ssq_verify.history import Event, EventType, Header, History, Operation
 from ssq_verify.report.story import story
 from ssq_verify.verdict import Evidence, Violation
@@ -58,13 +56,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 def prepare() -> None:
     """Be the judge's process: out of the workers' way, deaf to the terminal, ended with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    settle()
     os.nice(NICE)
-    parent = parent_process()
-    if parent is not None and not parent.is_alive():
-        # It had ended before that; and whoever waits for work from it waits for ever.
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def judge_round(

@@ -6,7 +6,6 @@ interrupts a run learns what its whole rounds showed.
 """
 
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
-from multiprocessing import active_children, get_context
+from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
@@ -38,6 +37,7 @@ from ssq_stress.report import Report, reported, write
 from ssq_stress.rounds import Ring, Seen, tail_seconds
 from ssq_stress.servers import Server
 from ssq_verify import judge
+from ssq_verify.children import ended_at_once, uninterrupted
 from ssq_verify.history import Header, Terms
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import together
@@ -163,22 +163,14 @@ def unavailable(subject: Subject, plan: Plan, out: Path, server: Server | None =
 def _judges(out: Path) -> Iterator[ProcessPoolExecutor]:
     """Give the process that judges; who is interrupted while only it still works does not wait for it."""
     executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare)
-    # A terminal interrupts all at once, and until it is prepared this process would end by that.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with uninterrupted():
         executor.submit(int)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
-        yield executor
+        with ended_at_once(executor):
+            yield executor
     except KeyboardInterrupt:
-        for child in active_children():
-            child.kill()
-            child.join()
         without_cut_line(out / HISTORY)
         raise
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 @dataclass(kw_only=True, slots=True)

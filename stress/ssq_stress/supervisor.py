@@ -20,6 +20,7 @@ from ssq_stress.processes.assignment import SUBJECT_FAILED, Assignment, Role
 from ssq_stress.processes.board import Board, Field, Head, Slot, Stage
 from ssq_stress.processes.log import MONOTONIC_NS, EventLog, events
 from ssq_stress.worker import work
+from ssq_verify.children import uninterrupted
 from ssq_verify.subject import SubjectFailed
 
 JOIN_SECONDS_MAX = 10.0
@@ -43,11 +44,8 @@ def started(function: Callable[..., None], *arguments: Any) -> Any:
     """Start a process that does this, and return it."""
     process = CONTEXT.Process(target=function, args=arguments, daemon=False)
     # An interruption between the start and its note would lose the child.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with uninterrupted():
         process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return process
 
 

@@ -115,8 +115,8 @@ def _stressed(
         say(simulated_lines(report, ended.sought, ended.again, columns=width()))
         say(stories(report.verdicts))
         say(last_lines(report))
-    if report.interrupted is not None:
-        raise Interrupted(f"interrupted in {report.interrupted}, which is left out; the rest is told")
+    if ended.interrupted is not None:
+        raise Interrupted(f"interrupted in {ended.interrupted}, which is left out; the rest is told")
     return exit_code(report.verdicts)
 
 

@@ -172,7 +172,7 @@ def _over(number: int, plan: Plan, stressed: Stressed, *, seconds: float) -> Wat
         repros=stressed.sought.repros,
         sought=tuple(sorted({*stressed.sought.repros, *stressed.sought.missing})),
         again=stressed.again,
-        interrupted=stressed.report.interrupted,
+        interrupted=stressed.interrupted,
     )
 
 

@@ -12,7 +12,8 @@ from typing import Protocol
 import multiprocess.forkserver
 import multiprocess.resource_tracker
 
-PR_SET_PDEATHSIG = 1
+from ssq_verify.children import end_with_parent
+
 CLONE_NEWNS = 0x0002_0000
 MS_REC, MS_PRIVATE = 0x4000, 0x4_0000
 
@@ -37,11 +38,6 @@ def settle() -> None:
         if stream is not None:
             os.dup2(nowhere, stream.fileno())
     logging.disable()
-
-
-def end_with_parent() -> None:
-    """Let the kernel end this process when the one ends that started it."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _let_go_of_fork_server() -> None:

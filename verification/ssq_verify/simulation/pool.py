@@ -15,7 +15,9 @@ from functools import cache
 from multiprocessing import get_context
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from ssq_verify import children
 from ssq_verify import subject as subject_module
+from ssq_verify.children import ended_at_once, uninterrupted
 from ssq_verify.simulation import interposition
 from ssq_verify.subject import Subject, SubjectFailed
 
@@ -45,7 +47,8 @@ class Pool:
         if self._executor is None:
             return _Done(task(self._subject, *args, **kwargs))
         reference = self._subject.reference
-        future = self._executor.submit(_carried_out, reference, task, args, kwargs)
+        with uninterrupted():
+            future = self._executor.submit(_carried_out, reference, task, args, kwargs)
         return _Elsewhere(self._executor, reference, future)
 
 
@@ -55,13 +58,13 @@ def pool(subject: Subject, *, processes: int) -> Iterator[Pool]:
     if processes == 0:
         yield Pool(subject, None)
         return
-    executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_fall_silent)
+    executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_prepare)
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = HASH_SEED
     try:
-        yield Pool(subject, executor)
+        with ended_at_once(executor):
+            yield Pool(subject, executor)
     finally:
-        executor.shutdown(cancel_futures=True)
         if before is None:
             del os.environ["PYTHONHASHSEED"]
         else:
@@ -95,8 +98,9 @@ class _Elsewhere:
             raise SubjectFailed(f"{self._reference}: {late}; does it loop without a system call?") from None
 
 
-def _fall_silent() -> None:
-    """Let nothing that a subject prints or logs get between the results."""
+def _prepare() -> None:
+    """Be a process of ours; nothing that a subject prints or logs is to get between the results."""
+    children.settle()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     logging.disable()
 

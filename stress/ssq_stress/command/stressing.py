@@ -123,8 +123,8 @@ def _stressed(
 def first_lines(subject: Subject, plan: "Plan", faults: str, skew: float | None) -> list[Text]:
     """Say what is to be done, and which of `all` faults have nothing to strike."""
     crew = f"{plan.consumers} workers, {plan.producers} producers"
-    some = [] if faults == ALL else [f"faults {faults}"]
-    some += [] if skew is None else [f"clocks up to {skew:g} s apart"]
+    some = [] if skew is None else [f"clocks up to {skew:g} s apart"]
+    some += [] if faults == ALL else [f"faults {faults}"]
     shown = [title("stress", subject.reference, crew, *some, f"profile {plan.profile}", f"seed {plan.seed}")]
     if faults == ALL and subject.server is not None:
         names = ", ".join(sorted(elsewhere(subject.server)))

@@ -68,7 +68,7 @@ def _stood(reference: str, page: "_Page", *, is_quiet: bool, unsearched: str | N
             unsearched=unsearched,
             tell=tell,
             resumed=(lambda _standing, _was_cut: None) if is_quiet else _say_resumed,
-            ended=page.written,
+            ended=page.watched,
         )
         try:
             return stand(asked)
@@ -114,6 +114,13 @@ class _Page:
         )
         return msgspec.structs.replace(report, verdicts=standing.verdicts(needed=self.plan.needed))
 
+    def watched(self, standing: "Standing") -> None:
+        """Write it, and a line for whoever reads the log of a night."""
+        self.written(standing)
+        broken = sum(verdict.verdict is Finding.VIOLATED for verdict in self.report(standing).verdicts)
+        done = self._summary.watches(standing.watches)
+        note(f"{done}, {standing.seconds:.0f} s; violated: {broken}; {self.path}")
+
     def written(self, standing: "Standing") -> None:
         """Write the summary, the verdicts and the JUnit XML, each whole or not at all."""
         from ssq_stress.report import write  # noqa: PLC0415 - it loads DuckDB
@@ -125,9 +132,6 @@ class _Page:
         _replaced(self.path, page.encode())
         _replaced(self._junit_file, self._junit(report, standing))
         write(report)
-        broken = sum(verdict.verdict is Finding.VIOLATED for verdict in report.verdicts)
-        done = self._summary.watches(standing.watches)
-        note(f"{done}, {standing.seconds:.0f} s; violated: {broken}; {self.path}")
 
     def _junit(self, report: "Report", standing: "Standing") -> bytes:
         told = {

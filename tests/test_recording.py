@@ -143,6 +143,18 @@ def test_a_payload_that_is_no_bytes_equals_none_that_was_sent():
     assert events[-1].value != base64.b64encode(b"text").decode()
 
 
+@pytest.mark.scenario("command-line/a-queue-that-ends-the-process")
+@pytest.mark.parametrize("code", [0, "bye"])
+def test_a_queue_that_exits_ends_the_run(code):
+    """The code of a `sys.exit` inside an operation is never taken for ours, and the outcome stays open."""
+    queue, events = recorded(PlainQueue(SystemExit(code)))
+
+    with pytest.raises(SubjectFailed, match=f"enqueue called sys.exit.{code!r}"):
+        queue.enqueue("j1")
+
+    assert [event.type for event in events] == [EventType.INVOKE]
+
+
 @pytest.mark.parametrize("answer", ["j1", 7, object()])
 def test_an_answer_that_is_no_claim_ends_the_run(answer):
     """An answer without job_id and claim_id is no queue's, and says what to return instead."""

@@ -26,6 +26,7 @@ JOIN_SECONDS_MAX = 10.0
 BY_ITSELF = "exit"
 """How the event of a death begins that no fault caused."""
 CONTEXT = multiprocess.get_context("forkserver")
+OURS = ("draining", "fetching", "looking")
 
 
 class WorkerFailed(Exception):  # noqa: N818 - it names what failed
@@ -34,9 +35,7 @@ class WorkerFailed(Exception):  # noqa: N818 - it names what failed
 
 def preload(*modules: str) -> None:
     """Let the fork server load these modules once, for all the workers that it will make."""
-    CONTEXT.set_forkserver_preload(
-        ["__main__", "ssq_stress.processes.draining", "ssq_stress.processes.fetching", *modules]
-    )
+    CONTEXT.set_forkserver_preload(["__main__", *(f"ssq_stress.processes.{name}" for name in OURS), *modules])
 
 
 def started(function: Callable[..., None], *arguments: Any) -> Any:

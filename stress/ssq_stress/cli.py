@@ -16,6 +16,7 @@ import typer
 
 from ssq_stress.command import commands, explanation, stressing
 from ssq_stress.command.console import BadInput, ReaderGone, complain, forgiving_streams, keep_traceback, say
+from ssq_stress.command.streams import open_what_is_closed, subject_unheard
 from ssq_verify.subject import SubjectFailed
 from ssq_verify.verdict import EXIT_HARNESS, EXIT_OK, EXIT_USAGE
 
@@ -107,17 +108,19 @@ def verify(
             raise BadInput(
                 f"--sweep {sweep} ends by itself and judges what it measures; leave out the others"
             )
-        return commands.verify_skew(subject, seed=seed, out=out, as_json=json)
-    return commands.verify(
-        subject,
-        profile=profile.value,
-        seed=seed,
-        lasts=seconds,
-        invariants=invariants,
-        out=out,
-        junit=junit,
-        as_json=json,
-    )
+        with subject_unheard():
+            return commands.verify_skew(subject, seed=seed, out=out, as_json=json)
+    with subject_unheard():
+        return commands.verify(
+            subject,
+            profile=profile.value,
+            seed=seed,
+            lasts=seconds,
+            invariants=invariants,
+            out=out,
+            junit=junit,
+            as_json=json,
+        )
 
 
 @app.command()
@@ -158,20 +161,21 @@ def stress(
     json: Json = False,
 ) -> int:
     """Let real processes work on a queue, kill, freeze and mislead them, and judge what they did."""
-    return stressing.stress(
-        subject,
-        lasts=seconds,
-        workers=workers,
-        producers=producers,
-        faults=faults,
-        rate=rate,
-        skew=skew,
-        seed=seed,
-        profile=profile.value,
-        out=out or commands.new_folder(subject),
-        junit=junit,
-        as_json=json,
-    )
+    with subject_unheard():
+        return stressing.stress(
+            subject,
+            lasts=seconds,
+            workers=workers,
+            producers=producers,
+            faults=faults,
+            rate=rate,
+            skew=skew,
+            seed=seed,
+            profile=profile.value,
+            out=out or commands.new_folder(subject),
+            junit=junit,
+            as_json=json,
+        )
 
 
 @app.command()
@@ -196,7 +200,8 @@ def replay(
     json: Json = False,
 ) -> int:
     """Run a repro again: `still fails` (1), `fixed` (0), or `diverged` (3) if the code changed too much."""
-    return commands.replay(file, script=script, as_json=json)
+    with subject_unheard():
+        return commands.replay(file, script=script, as_json=json)
 
 
 @app.command()
@@ -236,6 +241,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the console script `ssq`."""
+    open_what_is_closed()
     sys.exit(run(sys.argv[1:]))
 
 

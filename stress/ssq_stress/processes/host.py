@@ -4,7 +4,6 @@ import ctypes
 import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Protocol
@@ -15,6 +14,8 @@ import multiprocess.resource_tracker
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNS = 0x0002_0000
 MS_REC, MS_PRIVATE = 0x4000, 0x4_0000
+OUTPUTS = (1, 2)
+"""By number: who started us may have closed them, and then there are no objects for them."""
 
 
 class NanosecondClock(Protocol):
@@ -33,9 +34,8 @@ def settle() -> None:
     _let_go_of_fork_server()
     # Nothing that a subject prints or logs may get between the results.
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.__stdout__, sys.__stderr__):
-        if stream is not None:
-            os.dup2(nowhere, stream.fileno())
+    for standard in OUTPUTS:
+        os.dup2(nowhere, standard)
     logging.disable()
 
 

@@ -9,19 +9,16 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any, TypeVar
 
-from ssq_core.queue import Clock, InvalidJobId, LeaseLost, utc_now
-from ssq_verify.history import Event, EventType
+from ssq_core.queue import Clock, InvalidJobId, LeaseLost, QueueUnavailable, utc_now
+from ssq_verify.history import NOT_DEAD, Event, EventType
 from ssq_verify.subject import SubjectFailed, takes_payload
 
 T = TypeVar("T")
 
-DEFINITE_ERRORS = (LeaseLost, InvalidJobId)
+DEFINITE_ERRORS = (LeaseLost, InvalidJobId, QueueUnavailable)
 """The errors that promise that nothing was changed."""
 
 RANDOM_ID_LENGTH_MIN = 8
-
-NOT_DEAD = "not dead"
-"""Why a `requeue` had no effect."""
 
 
 class Recorder:

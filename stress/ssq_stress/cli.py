@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from ssq_stress.command import commands, explanation, stressing
+from ssq_stress.command import commands, ending, explanation, stressing
 from ssq_stress.command.console import BadInput, ReaderGone, complain, forgiving_streams, keep_traceback, say
 from ssq_stress.command.streams import open_what_is_closed, subject_unheard
 from ssq_verify.subject import SubjectFailed
@@ -228,7 +228,7 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_READER_GONE
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted; what was written so far is kept")
-        return EXIT_INTERRUPTED
+        return ending.exit_code()
     except (BadInput, SubjectFailed) as error:
         complain(str(error))
         return EXIT_USAGE
@@ -242,6 +242,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Run the console script `ssq`."""
     open_what_is_closed()
+    ending.heed_signals()
     sys.exit(run(sys.argv[1:]))
 
 

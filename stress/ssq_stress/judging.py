@@ -23,6 +23,7 @@ from ssq_stress.processes.effects import Clash, Findings
 from ssq_stress.processes.log import events
 from ssq_verify import judge
 from ssq_verify.history import Event, EventType, Header, History, Operation
+from ssq_verify.lifeline import end_with_parent
 from ssq_verify.report.story import story
 from ssq_verify.verdict import Evidence, Violation
 
@@ -55,6 +56,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 def prepare() -> None:
     """Be the judge's process: out of the workers' way, and deaf to the terminal."""
+    end_with_parent()
     os.nice(NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -16,6 +16,7 @@ import multiprocess
 import multiprocess.connection
 
 from ssq_stress.nemesis import kill
+from ssq_stress.processes import host
 from ssq_stress.processes.assignment import SUBJECT_FAILED, Assignment, Role
 from ssq_stress.processes.board import Board, Field, Head, Slot, Stage
 from ssq_stress.processes.log import MONOTONIC_NS, EventLog, events
@@ -42,7 +43,7 @@ def started(function: Callable[..., None], *arguments: Any) -> Any:
     """Start a process that does this, and return it."""
     process = CONTEXT.Process(target=function, args=arguments, daemon=False)
     # An interruption between the start and its note would lose the child.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, host.INTERRUPTIONS)
     try:
         process.start()
     finally:

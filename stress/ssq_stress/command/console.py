@@ -6,7 +6,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -84,13 +84,10 @@ def _written() -> Iterator[None]:
 
 
 def complain(message: str) -> None:
-    """Print one line about what went wrong."""
-    errors().print(
-        Text("ssq: ", style="bold red") + Text(printable(message)),
-        no_wrap=True,
-        overflow="ignore",
-        crop=False,
-    )
+    """Print one line about what went wrong, if anybody is there to read it."""
+    line = Text("ssq: ", style="bold red") + Text(printable(message))
+    with suppress(OSError, ReaderGone):
+        errors().print(line, no_wrap=True, overflow="ignore", crop=False)
 
 
 @contextmanager

@@ -11,9 +11,11 @@ from typing import Protocol
 import multiprocess.forkserver
 import multiprocess.resource_tracker
 
-PR_SET_PDEATHSIG = 1
+from ssq_verify.lifeline import end_with_parent
+
 CLONE_NEWNS = 0x0002_0000
 MS_REC, MS_PRIVATE = 0x4000, 0x4_0000
+INTERRUPTIONS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 OUTPUTS = (1, 2)
 """By number: who started us may have closed them, and then there are no objects for them."""
 
@@ -29,7 +31,9 @@ class NanosecondClock(Protocol):
 def settle() -> None:
     """Be the head of a process group, deaf to the terminal, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # Held back where it was made; what a subject starts is to hear them.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
+    end_with_parent()
     os.setpgid(0, 0)
     _let_go_of_fork_server()
     # Nothing that a subject prints or logs may get between the results.

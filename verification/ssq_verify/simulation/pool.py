@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from ssq_verify import subject as subject_module
+from ssq_verify.lifeline import end_with_parent
 from ssq_verify.simulation import interposition
 from ssq_verify.subject import Subject, SubjectFailed
 
@@ -61,6 +62,10 @@ def pool(subject: Subject, *, processes: int) -> Iterator[Pool]:
     os.environ["PYTHONHASHSEED"] = HASH_SEED
     try:
         yield Pool(subject, executor)
+    except BaseException:
+        # Whoever is interrupted, or knows the end, does not wait for what is still searched.
+        _kill(executor)
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
         if before is None:
@@ -90,14 +95,19 @@ class _Elsewhere:
             died = "its process died while it was simulated"
             raise SubjectFailed(f"{self._reference}: {died}; does it end the process?") from None
         except TimeoutError:
-            for process in self._executor._processes.values():  # noqa: SLF001 - who loops will not listen
-                process.kill()
+            _kill(self._executor)
             late = f"a simulated run did not come back within {seconds_max:.0f} s"
             raise SubjectFailed(f"{self._reference}: {late}; does it loop without a system call?") from None
 
 
+def _kill(executor: ProcessPoolExecutor) -> None:
+    for process in list((executor._processes or {}).values()):  # noqa: SLF001 - who loops will not listen
+        process.kill()
+
+
 def _fall_silent() -> None:
-    """Let nothing that a subject prints or logs get between the results."""
+    """Let nothing that a subject prints or logs get between the results, and nobody outlive them."""
+    end_with_parent()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for standard in OUTPUTS:
         os.dup2(nowhere, standard)

@@ -184,6 +184,16 @@ def test_results_that_can_not_be_written(ssq, tmp_path, is_one_line):
     assert is_one_line(error, "file/results", "Not a directory", "--out")
 
 
+@pytest.mark.scenario("command-line/no-room-or-no-permission-for-results")
+@pytest.mark.parametrize("command", ["verify", "stress"])
+def test_a_folder_that_takes_no_file_is_refused_at_once(ssq, command, is_one_line):
+    """A folder that is there and takes no file is known before anything runs, not when all is over."""
+    code, out, error = ssq(command, "file", "--out", "/proc")
+
+    assert (code, out) == (64, "")
+    assert is_one_line(error, "/proc: can not write there", "--out")
+
+
 @pytest.mark.scenario("command-line/subjects-are-listed")
 def test_subjects(ssq):
     """Each subject of the package is named with the first line of what it is."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, TypeVar
 
 from ssq_stress.command.console import BadInput
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ssq_verify.repro import Repro
 
 T = TypeVar("T")
+ROOM_BYTES_MIN = 65_536
+"""Less is soon used up, whatever runs."""
 DISK_ERRORS = frozenset({errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS})
 
 
@@ -129,9 +132,12 @@ def unknown_invariant(name: str) -> str:
 
 
 def writable(folder: Path) -> Path:
-    """Make the folder that results go to. Raises `BadInput`."""
+    """Make the folder that results go to, and see that there is room in it. Raises `BadInput`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # In a folder that is there already this may be the first that fails: better now than at the end.
+        with TemporaryFile(dir=folder) as trial:
+            trial.write(bytes(ROOM_BYTES_MIN))
     except OSError as error:
         raise BadInput(
             f"{folder}: can not write there ({error.strerror}); name another folder with --out"

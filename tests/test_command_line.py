@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -33,6 +34,18 @@ def test_check_tells_how_a_history_breaks(ssq, broken):
     assert re.search(r"^fencing +violated +w1's ack", out, flags=re.MULTILINE)
     assert re.search(r"^61\.0 s +ack c1 → ok +✗ here$", out, flags=re.MULTILINE)
     assert out.splitlines()[-1] == f"ssq check {broken} --invariants fencing"
+
+
+@pytest.mark.scenario("command-line/a-hostile-path")
+def test_the_last_line_can_be_copied_whatever_the_path(ssq, broken):
+    """A path with blanks, quotes and other scripts is quoted, so that the last line does what it says."""
+    path = broken.rename(broken.with_name("it's ünd 日本.jsonl"))
+
+    _, out, _ = ssq("check", path.name, "--invariants", "fencing")
+    program, *arguments = shlex.split(out.splitlines()[-1])
+
+    assert program == "ssq"
+    assert arguments == ["check", path.name, "--invariants", "fencing"]
 
 
 @pytest.mark.scenario("command-line/one-json-document")

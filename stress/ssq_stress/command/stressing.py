@@ -26,7 +26,7 @@ from ssq_stress.command.telling import replay_commands, stories, write_junit
 from ssq_stress.faults import ALL, Fault, Phase, elsewhere
 from ssq_stress.serving import served
 from ssq_verify.report.document import verdict_documents
-from ssq_verify.report.layout import GAP, paragraph, printable
+from ssq_verify.report.layout import GAP, command_line, paragraph, printable
 from ssq_verify.report.table import summary, verdict_table
 from ssq_verify.verdict import exit_code
 
@@ -141,14 +141,17 @@ def simulated_lines(report: "Report", sought: "Sought", *, columns: int) -> list
             f"no deterministic repro of {names}: {reason}; there is the timetable of seed {report.seed}, and"
         )
         shown += paragraph(what, width=columns, style="yellow")
-        shown += [Text(f"  ssq check {report.history} --invariants {name}") for name in sought.missing]
+        checks = [
+            command_line("ssq", "check", report.history, "--invariants", name) for name in sought.missing
+        ]
+        shown += [Text(f"  {check}") for check in checks]
     return [*shown, Text()] if shown else []
 
 
 def last_lines(report: "Report") -> list[Text]:
     """Say where everything is, and what to run next."""
     where = Text(f"history, verdicts and repros: {printable(report.out)}", style="dim")
-    checks = [f"ssq check {path}" for path in report.histories]
+    checks = [command_line("ssq", "check", path) for path in report.histories]
     commands = [*checks, *replay_commands(report.verdicts)[:1]]
     return [where, *map(Text, commands)]
 

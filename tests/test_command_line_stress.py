@@ -24,6 +24,7 @@ def open_queue(workdir, policy):
         (["file", "--faults", ","], ["--faults is empty"]),
         (["redis", "--faults", "kill,io-error"], ["io-error misses redis", "on a server", "leave it out"]),
         (["file", "--for", "soon"], ["--for soon", "90s"]),
+        (["file", "--for", "0s"], ["--for 0s", "no time", "90s"]),
         (["memory"], ["memory", "ssq verify"]),
         (["persist-queue"], ["one process", "ssq verify"]),
         (["file", "--workers", "0"], ["workers"]),

@@ -37,6 +37,7 @@ from ssq_verify.history import Header, Terms
 from ssq_verify.scenario import Settings
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Verdict, together
+from ssq_verify.whole import whole
 
 WAY = "stress"
 SETTINGS = Settings(
@@ -205,7 +206,8 @@ def stress(
 def write(report: Report) -> None:
     """Write the verdicts beside the history."""
     encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (Path(report.out) / "verdicts.json").write_bytes(encoded + b"\n")
+    with whole(Path(report.out) / "verdicts.json") as draft:
+        draft.write_bytes(encoded + b"\n")
 
 
 def unavailable(subject: Subject, plan: Plan, out: Path, server: Server | None = None) -> dict[Fault, str]:

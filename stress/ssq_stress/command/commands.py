@@ -34,6 +34,7 @@ from ssq_verify.report.table import explored_lines, summary, verdict_table
 from ssq_verify.scenario import SEED
 from ssq_verify.subject import NotInstalled, Subject, safe_name
 from ssq_verify.verdict import EXIT_OK, EXIT_UNDECIDED, EXIT_VIOLATED, Verdict, exit_code
+from ssq_verify.whole import whole
 
 if TYPE_CHECKING:
     from ssq_verify.repro import Replayed, Repro
@@ -218,7 +219,8 @@ def keep_seed(reference: str, profile: str, seed: int) -> None:
     """Note where the next night begins."""
     if profile == NIGHTLY:
         SEEDS.mkdir(parents=True, exist_ok=True)
-        (SEEDS / f"{safe_name(reference)}.txt").write_text(f"{seed}\n")
+        with whole(SEEDS / f"{safe_name(reference)}.txt") as draft:
+            draft.write_text(f"{seed}\n")
 
 
 def title(command: str, *parts: str) -> Text:

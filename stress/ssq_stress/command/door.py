@@ -83,7 +83,10 @@ def duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if match is None:
         raise BadInput(f"--for {text}: not a duration; write 90s, 30m or 8h")
-    return float(match[1]) * {"s": 1.0, "m": 60.0, "h": 3_600.0}[match[2]]
+    seconds = float(match[1]) * {"s": 1.0, "m": 60.0, "h": 3_600.0}[match[2]]
+    if seconds == 0:
+        raise BadInput(f"--for {text}: nothing is seen in no time; write 90s, 30m or 8h")
+    return seconds
 
 
 def faults_chosen(text: str) -> frozenset[Fault]:

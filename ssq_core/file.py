@@ -43,8 +43,6 @@ from ssq_core.file_record import (
     decode,
     entry_key,
     new_nonce,
-    to_datetime,
-    to_micros,
 )
 from ssq_core.filesystem import (
     PASSED_OVER,
@@ -53,6 +51,7 @@ from ssq_core.filesystem import (
     read_regular,
     refuse_network_filesystem,
 )
+from ssq_core.microseconds import to_datetime, to_micros
 from ssq_core.queue import (
     Clock,
     DeadJob,
@@ -63,8 +62,10 @@ from ssq_core.queue import (
     QueueIOError,
     QueueStats,
     RetryPolicy,
+    checked_durability,
     checked_lease_seconds,
     checked_payload,
+    checked_skew_seconds,
     encoded_job_id,
     printable_path,
     utc_now,
@@ -101,18 +102,14 @@ class FileWorkerQueue:
         Raises `UnsupportedFilesystem`, `UnsupportedSchema`, `QueueDataCorruptedError`, `QueueIOError`, and
         `ValueError` for a lease or a skew that no queue could keep.
         """
-        if not 0 <= max_clock_skew_seconds < math.inf:
-            raise ValueError(f"max_clock_skew_seconds is {max_clock_skew_seconds}; give 0 or more")
-        if durability not in {"power-loss", "process-crash"}:
-            raise ValueError(f"durability is {durability!r}; give 'power-loss' or 'process-crash'")
         self._clock = clock
         self._retry = retry
         self._lease_micros = max(1, round(checked_lease_seconds(lease_ttl_seconds) * _MICROS))
-        self._skew_micros = math.ceil(max_clock_skew_seconds * _MICROS)
+        self._skew_micros = math.ceil(checked_skew_seconds(max_clock_skew_seconds) * _MICROS)
         self._view: View | None = None
         root = os.path.realpath(queue_dir)
         refuse_network_filesystem(root)
-        self._layout = Layout(root, durable=durability == "power-loss")
+        self._layout = Layout(root, durable=checked_durability(durability) == "power-loss")
         try:
             self._layout.open()
         except OSError as error:

@@ -9,11 +9,11 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple, Self
 
+from ssq_core.microseconds import MICROS_MAX, to_micros
 from ssq_core.queue import InvalidJobId, LeaseLost, QueueClaim, QueueDataCorruptedError, encoded_job_id
 
 RECORD_VERSION = 1
@@ -23,9 +23,6 @@ HEADER_BYTES_MAX = 2048
 """A header is shorter: 200 control characters take 1,200 bytes in JSON, all the rest below 300."""
 NO_NONCE = "-"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_MICROS_MAX = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _CHECKSUM_DIGITS = 32
 _NAME = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{32})\.([tqcd])\.(\d{1,9})\.(-?\d{1,18})\.(-|[0-9a-f]{16})")
 _CLAIM_ID = re.compile(r"(0|[1-9a-f][0-9a-f]{0,15})-([0-9a-f]{16})")
@@ -109,7 +106,7 @@ def parse_name(name: str) -> Entry | None:
     if match is None:
         return None
     sequence, key, state, attempt, micros, nonce = match.groups()
-    if abs(int(micros)) > _MICROS_MAX:
+    if abs(int(micros)) > MICROS_MAX:
         return None
     return Entry(int(sequence, 16), key, State(state), int(attempt), int(micros), nonce)
 
@@ -177,18 +174,6 @@ def decode_header(content: bytes, path: str) -> Header:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise QueueDataCorruptedError(path, "its header can not be read") from None
     return header
-
-
-def to_micros(instant: datetime) -> int:
-    """Return an aware instant in microseconds since 1970. Raises `ValueError` for one without a time zone."""
-    if instant.tzinfo is None:
-        raise ValueError(f"{instant}: it has no time zone; give an aware datetime, such as datetime.now(UTC)")
-    return (instant - _EPOCH) // _MICROSECOND
-
-
-def to_datetime(micros: int) -> datetime:
-    """Return the instant that lies so many microseconds after the start of 1970."""
-    return _EPOCH + timedelta(microseconds=micros)
 
 
 def _checksum(checked: bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 JOB_ID_BYTES_MAX = 200
 
@@ -274,3 +274,19 @@ def checked_lease_seconds(lease_ttl_seconds: float) -> float:
     if not 0 < lease_ttl_seconds < math.inf:
         raise ValueError(f"lease_ttl_seconds is {lease_ttl_seconds}; give more than 0, and a finite number")
     return lease_ttl_seconds
+
+
+def checked_skew_seconds(max_clock_skew_seconds: float) -> float:
+    """Return by how much clocks may differ, or raise `ValueError` for what no queue could wait."""
+    if not 0 <= max_clock_skew_seconds < math.inf:
+        raise ValueError(
+            f"max_clock_skew_seconds is {max_clock_skew_seconds}; give 0 or more, and a finite number"
+        )
+    return max_clock_skew_seconds
+
+
+def checked_durability(durability: Durability) -> Durability:
+    """Return what is to survive, or raise `ValueError` for what nobody promises."""
+    if durability not in get_args(Durability):
+        raise ValueError(f"durability is {durability!r}; give one of {', '.join(get_args(Durability))}")
+    return durability

@@ -26,10 +26,10 @@ in the log.
 
 import secrets
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ssq_core import redis_scripts as scripts
+from ssq_core.microseconds import seconds_to_micros, to_datetime
 from ssq_core.queue import (
     DeadJob,
     LeaseLost,
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 
 STEPS_MAX = 1_000
 """How many jobs one script moves or buries; the server serves nobody else meanwhile."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class RedisWorkerQueue:
@@ -78,7 +75,7 @@ class RedisWorkerQueue:
             raise ValueError(f"timeout_seconds is {timeout_seconds}; give more than 0")
         if not name or set("{}") & set(name):
             raise ValueError(f"name is {name!r}; give text without braces, such as 'ssq'")
-        self._lease_ttl_us = _microseconds(checked_lease_seconds(lease_ttl_seconds))
+        self._lease_ttl_us = seconds_to_micros(checked_lease_seconds(lease_ttl_seconds))
         self._retry = retry
         self._server = Server(url=url, client=client, name=name, seconds_max=timeout_seconds)
 
@@ -108,13 +105,13 @@ class RedisWorkerQueue:
 
         Raise `LeaseLost` if the claim is no longer current.
         """
-        rest_us = _microseconds(self._retry.backoff_seconds(claim.attempt))
+        rest_us = seconds_to_micros(self._retry.backoff_seconds(claim.attempt))
         self._on_claim("release", scripts.RELEASE, claim, self._retry.max_attempts, rest_us)
 
     def extend(self, *, claim: QueueClaim) -> QueueClaim:
         """Start the lease anew from now: a heartbeat. Raise `LeaseLost` if the claim is no longer current."""
         _, expires = self._on_claim("extend", scripts.EXTEND, claim, self._lease_ttl_us)
-        return replace(claim, lease_expires_at=_instant(expires))
+        return replace(claim, lease_expires_at=to_datetime(int(expires)))
 
     def stats(self) -> QueueStats:
         """Count the jobs by state, by the server's clock; its cost does not grow with the queue."""
@@ -125,7 +122,9 @@ class RedisWorkerQueue:
         """Return the dead letters, oldest job first; the server serves nobody else while it reads them."""
         _, *letters = self._server.run("dead", scripts.DEAD)
         return [
-            DeadJob(job_id=job.decode(), attempts=int(attempts), died_at=_instant(died), payload=payload)
+            DeadJob(
+                job_id=job.decode(), attempts=int(attempts), died_at=to_datetime(int(died)), payload=payload
+            )
             for _, job, attempts, died, payload in sorted(letters, key=lambda letter: int(letter[0]))
         ]
 
@@ -152,15 +151,7 @@ def _claim(taken: list[Any], claim_id: str, worker_id: str) -> QueueClaim:
         claim_id=claim_id,
         worker_id=worker_id,
         attempt=attempt,
-        claimed_at=_instant(now),
-        lease_expires_at=_instant(expires),
+        claimed_at=to_datetime(int(now)),
+        lease_expires_at=to_datetime(int(expires)),
         payload=payload,
     )
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1_000_000)
-
-
-def _instant(microseconds: bytes) -> datetime:
-    return _EPOCH + int(microseconds) * _MICROSECOND

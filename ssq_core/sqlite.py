@@ -16,9 +16,8 @@ import os
 import secrets
 import sqlite3
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import get_args
 
+from ssq_core.microseconds import seconds_to_micros, to_datetime, to_micros
 from ssq_core.queue import (
     Clock,
     DeadJob,
@@ -27,8 +26,10 @@ from ssq_core.queue import (
     QueueClaim,
     QueueStats,
     RetryPolicy,
+    checked_durability,
     checked_lease_seconds,
     checked_payload,
+    checked_skew_seconds,
     encoded_job_id,
     utc_now,
 )
@@ -104,9 +105,6 @@ SELECT
 FROM jobs
 """  # noqa: S608 - as above
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
 
 class SqliteWorkerQueue:
     """A lease queue in a SQLite file on a local disk, made if there is none and private to its owner.
@@ -127,12 +125,10 @@ class SqliteWorkerQueue:
         durability: Durability = "power-loss",
         busy_timeout_seconds: float = 5.0,
     ) -> None:
-        if max_clock_skew_seconds < 0 or busy_timeout_seconds < 0:
-            raise ValueError("max_clock_skew_seconds or busy_timeout_seconds is negative; give 0 or more")
-        if durability not in get_args(Durability):
-            raise ValueError(f"durability is {durability!r}; give one of {', '.join(get_args(Durability))}")
-        self._lease_ttl_us = _microseconds(checked_lease_seconds(lease_ttl_seconds))
-        self._skew_us = _microseconds(max_clock_skew_seconds)
+        if busy_timeout_seconds < 0:
+            raise ValueError(f"busy_timeout_seconds is {busy_timeout_seconds}; give 0 or more")
+        self._lease_ttl_us = seconds_to_micros(checked_lease_seconds(lease_ttl_seconds))
+        self._skew_us = seconds_to_micros(checked_skew_seconds(max_clock_skew_seconds))
         self._clock = clock
         self._retry = retry
         self._database = Database(
@@ -140,7 +136,7 @@ class SqliteWorkerQueue:
             schema=SCHEMA,
             schema_version=SCHEMA_VERSION,
             busy_timeout_seconds=busy_timeout_seconds,
-            durability=durability,
+            durability=checked_durability(durability),
         )
 
     def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
@@ -176,8 +172,8 @@ class SqliteWorkerQueue:
                 claim_id=claim_id,
                 worker_id=worker_id,
                 attempt=attempt,
-                claimed_at=_instant(now),
-                lease_expires_at=_instant(now + self._lease_ttl_us),
+                claimed_at=to_datetime(now),
+                lease_expires_at=to_datetime(now + self._lease_ttl_us),
                 payload=payload,
             )
 
@@ -195,7 +191,7 @@ class SqliteWorkerQueue:
         with self._database.transaction("release") as connection:
             attempt = _current_attempt(connection, claim)
             now = self._now_us()
-            backoff_us = _microseconds(self._retry.backoff_seconds(attempt))
+            backoff_us = seconds_to_micros(self._retry.backoff_seconds(attempt))
             if attempt >= self._retry.max_attempts:
                 state, due, waiting = "dead", now, 0
             elif backoff_us:
@@ -215,7 +211,7 @@ class SqliteWorkerQueue:
             connection.execute(
                 "UPDATE jobs SET due_us = ?, waiting = 1 WHERE job_id = ?", (expires, claim.job_id)
             )
-            return replace(claim, lease_expires_at=_instant(expires))
+            return replace(claim, lease_expires_at=to_datetime(expires))
 
     def stats(self) -> QueueStats:
         """Count the jobs by state, by this handle's clock; reads the whole queue."""
@@ -231,7 +227,7 @@ class SqliteWorkerQueue:
                 "SELECT job_id, attempt, due_us, payload FROM jobs WHERE state = 'dead' ORDER BY seq"
             ).fetchall()
         return [
-            DeadJob(job_id=job_id, attempts=attempt, died_at=_instant(died), payload=payload)
+            DeadJob(job_id=job_id, attempts=attempt, died_at=to_datetime(died), payload=payload)
             for job_id, attempt, died, payload in rows
         ]
 
@@ -246,7 +242,7 @@ class SqliteWorkerQueue:
         self._database.close()
 
     def _now_us(self) -> int:
-        return (self._clock() - _EPOCH) // _MICROSECOND
+        return to_micros(self._clock())
 
 
 def _returned(connection: sqlite3.Connection, terms: dict[str, object]) -> tuple[str, str, int, bytes] | None:
@@ -262,11 +258,3 @@ def _current_attempt(connection: sqlite3.Connection, claim: QueueClaim) -> int:
     if row is None:
         raise LeaseLost(claim.job_id, claim.claim_id)
     return int(row[0])
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1_000_000)
-
-
-def _instant(microseconds: int) -> datetime:
-    return _EPOCH + microseconds * _MICROSECOND

@@ -313,6 +313,18 @@ RULES = {
         accepted=("w1 clock +3s; w1 enqueue j1; w1 claim j1#1; +61s; w2 claim j1#2",),
         rejected=("w1 clock +3s; w1 enqueue j1; w1 claim j1#1; w2 claim j1#2",),
     ),
+    "what a server was away for was not done, and says nothing of the claim": Rule(
+        accepted=(
+            "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1 !away; w1 ack j1#1",
+            "w1 enqueue j1; w1 claim j1#1; w1 ack j1#1; w1 ack j1#1 !away",
+            "w1 enqueue j1; w1 claim j1#1; +50s; w1 extend j1#1 !away; +11s; w2 claim j1#2",
+        ),
+        rejected=(
+            "w1 enqueue j1 !away; w1 claim j1#1",
+            "w1 enqueue j1; w1 claim j1#1; w1 release j1#1 !away; w2 claim j1#2",
+            "w1 enqueue j1; w1 claim j1#1; +50s; w1 extend j1#1 !away; w2 claim j1#2",
+        ),
+    ),
     "what a loss of power undoes is left to durable": Rule(
         accepted=("w1 enqueue j1; w1 claim j1#1; power-loss; w2 claim j1#1; w2 claim j1#9",),
         rejected=("w1 enqueue j1; w1 claim j1#1; w2 claim j1#2; power-loss",),

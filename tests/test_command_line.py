@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -33,6 +34,18 @@ def test_check_tells_how_a_history_breaks(ssq, broken):
     assert re.search(r"^fencing +violated +w1's ack", out, flags=re.MULTILINE)
     assert re.search(r"^61\.0 s +ack c1 → ok +✗ here$", out, flags=re.MULTILINE)
     assert out.splitlines()[-1] == f"ssq check {broken} --invariants fencing"
+
+
+@pytest.mark.scenario("command-line/a-hostile-path")
+def test_the_last_line_can_be_copied_whatever_the_path(ssq, broken):
+    """A path with blanks, quotes and other scripts is quoted, so that the last line does what it says."""
+    path = broken.rename(broken.with_name("it's ünd 日本.jsonl"))
+
+    _, out, _ = ssq("check", path.name, "--invariants", "fencing")
+    program, *arguments = shlex.split(out.splitlines()[-1])
+
+    assert program == "ssq"
+    assert arguments == ["check", path.name, "--invariants", "fencing"]
 
 
 @pytest.mark.scenario("command-line/one-json-document")
@@ -182,6 +195,16 @@ def test_results_that_can_not_be_written(ssq, tmp_path, is_one_line):
 
     assert (code, out) == (64, "")
     assert is_one_line(error, "file/results", "Not a directory", "--out")
+
+
+@pytest.mark.scenario("command-line/no-room-or-no-permission-for-results")
+@pytest.mark.parametrize("command", ["verify", "stress"])
+def test_a_folder_that_takes_no_file_is_refused_at_once(ssq, command, is_one_line):
+    """A folder that is there and takes no file is known before anything runs, not when all is over."""
+    code, out, error = ssq(command, "file", "--out", "/proc")
+
+    assert (code, out) == (64, "")
+    assert is_one_line(error, "/proc: can not write there", "--out")
 
 
 @pytest.mark.scenario("command-line/subjects-are-listed")

@@ -2,7 +2,10 @@
 
 import json
 
+import multiprocess
 import pytest
+
+from ssq_stress.processes import looking
 
 RUNS_MAX = 4
 """Chance may spare a job once."""
@@ -21,6 +24,7 @@ def open_queue(workdir, policy):
         (["file", "--faults", ","], ["--faults is empty"]),
         (["redis", "--faults", "kill,io-error"], ["io-error misses redis", "on a server", "leave it out"]),
         (["file", "--for", "soon"], ["--for soon", "90s"]),
+        (["file", "--for", "0s"], ["--for 0s", "no time", "90s"]),
         (["memory"], ["memory", "ssq verify"]),
         (["persist-queue"], ["one process", "ssq verify"]),
         (["file", "--workers", "0"], ["workers"]),
@@ -46,6 +50,29 @@ def test_a_factory_that_raises_is_one_line(ssq, is_one_line, tmp_path):
 
     assert code == 64
     assert is_one_line(error, "mine.py:open_queue", "no server at db:5432")
+
+
+@pytest.mark.scenario("stress/a-factory-that-gives-no-queue")
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("sys.exit(0)", "raised SystemExit: 0"),
+        ("os._exit(7)", "ended its process with code 7"),
+        ("return 'a string'", "gave a str without enqueue, claim, ack"),
+        ("time.sleep(600)", "did not come back within 1 s"),
+    ],
+)
+def test_a_factory_that_gives_no_queue_is_one_line(ssq, is_one_line, tmp_path, body, said):
+    """One that ends its process, gives anything else, or hangs, is named with what it did."""
+    (tmp_path / "mine.py").write_text(f"import os, sys, time\n\ndef open_queue(workdir, policy): {body}\n")
+
+    with pytest.MonkeyPatch.context() as impatient:
+        impatient.setattr(looking, "SECONDS_MAX", 1.0)
+        code, _, error = ssq("stress", "mine.py:open_queue", "--for", "1s", "--faults", "none")
+
+    assert code == 64
+    assert is_one_line(error, "mine.py:open_queue: opening it for a first look", said)
+    assert multiprocess.active_children() == []
 
 
 @pytest.mark.scenario("stress/what-is-shown")

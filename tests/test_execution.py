@@ -1,5 +1,6 @@
 """What happens when a scenario is done to a queue in virtual time."""
 
+import sys
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
@@ -186,6 +187,23 @@ def test_a_factory_that_raises_is_named(tmp_path):
     said = f"here: opening it for drain raised OSError: no room in {tmp_path}; "
     with pytest.raises(SubjectFailed, match=said):
         run([], tmp_path, Subject(reference="here", factory=factory))
+
+
+@pytest.mark.scenario("command-line/a-queue-that-ends-the-process")
+def test_a_factory_that_exits_is_named(tmp_path):
+    """What `sys.exit` would answer for the whole command is the subject's failure."""
+    subject = Subject(reference="here", factory=lambda _, __: sys.exit(0))
+
+    with pytest.raises(SubjectFailed, match="here: opening it for drain raised SystemExit: 0"):
+        run([], tmp_path, subject)
+
+
+def test_a_factory_that_gives_no_queue_is_named(tmp_path):
+    """Something that can't claim is no queue, and what it lacks is said."""
+    subject = Subject(reference="here", factory=lambda _, __: None)
+
+    with pytest.raises(SubjectFailed, match="gave a NoneType without enqueue, claim, ack"):
+        run([], tmp_path, subject)
 
 
 def test_a_drain_ends_with_what_became_of_each_job(tmp_path):

@@ -13,6 +13,13 @@ from ssq_verify.notation import h
     [
         pytest.param("w1 enqueue j1; heal; drained", {}, True, id="never given out"),
         pytest.param("w1 enqueue j1 ?; heal; drained", {}, False, id="perhaps never enqueued"),
+        pytest.param("w1 enqueue j1 !away; heal; drained", {}, False, id="certainly never enqueued"),
+        pytest.param(
+            "w1 enqueue j1; heal; w1 claim j1#1; w1 ack j1#1 !away; drained",
+            {},
+            True,
+            id="certainly not acked",
+        ),
         pytest.param("w1 enqueue j1; drained", {}, False, id="not after the faults"),
         pytest.param(
             "w1 enqueue j1; heal; w1 claim j1#1; w1 ack j1#1 ?; drained", {}, False, id="perhaps acked"

@@ -178,3 +178,12 @@ def test_a_long_job_is_searched_without_recursion():
     life = ("w1 enqueue j1", "w1 claim j1#1", "w1 ack j1#1")
 
     assert linearize.check(h(*life * 3_400)).verdict is Finding.HOLDS
+
+
+@pytest.mark.scenario("history/the-server-was-away")
+def test_what_a_server_was_away_for_did_not_happen():
+    """An ack that failed for want of a server leaves the claim current, and the job undone."""
+    held = ("w1 enqueue j1", "w1 claim j1#1", "w1 ack j1#1 !away")
+
+    assert linearize.check(h(*held, "w1 ack j1#1")).verdict is Finding.HOLDS
+    assert linearize.check(h(*held, "w1 enqueue j1", "w1 claim j1#1")).verdict is Finding.VIOLATED

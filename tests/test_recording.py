@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ssq_core.queue import InvalidJobId, LeaseLost, QueueBusy
+from ssq_core.queue import InvalidJobId, LeaseLost, OutcomeUnknown, QueueBusy, QueueUnavailable
 from ssq_verify.history import EventType, History
 from ssq_verify.recording import CanonicalRecorder, Recorder, RecordingQueue
 from ssq_verify.subject import SubjectFailed
@@ -75,9 +75,11 @@ def canonical_recorder(workdir="/queue-1"):
 
 
 @pytest.mark.scenario("verdicts/a-definite-error")
-@pytest.mark.parametrize("error", [LeaseLost("j1", "c1"), InvalidJobId("", "it is empty")])
+@pytest.mark.parametrize(
+    "error", [LeaseLost("j1", "c1"), InvalidJobId("", "it is empty"), QueueUnavailable("ack", "db", "away")]
+)
 def test_an_error_that_promises_no_effect_is_a_fail(error):
-    """`LeaseLost` and `InvalidJobId` mean that nothing was changed."""
+    """`LeaseLost`, `InvalidJobId` and `QueueUnavailable` mean that nothing was changed."""
     queue, events = recorded(PlainQueue(error))
 
     with pytest.raises(type(error)):
@@ -87,7 +89,14 @@ def test_an_error_that_promises_no_effect_is_a_fail(error):
 
 @pytest.mark.scenario("verdicts/an-unknown-outcome")
 @pytest.mark.parametrize(
-    "error", [OSError("disk full"), QueueBusy("ack", "/q"), ValueError("odd"), KeyError()]
+    "error",
+    [
+        OSError("disk full"),
+        QueueBusy("ack", "/q"),
+        OutcomeUnknown("ack", "db", "reset"),
+        ValueError("odd"),
+        KeyError(),
+    ],
 )
 def test_any_other_error_is_an_unknown_outcome(error):
     """What is not certainly without effect is recorded as info, with the error's type and message."""
@@ -141,6 +150,18 @@ def test_a_payload_that_is_no_bytes_equals_none_that_was_sent():
     queue.claim(worker_id="w1")
 
     assert events[-1].value != base64.b64encode(b"text").decode()
+
+
+@pytest.mark.scenario("command-line/a-queue-that-ends-the-process")
+@pytest.mark.parametrize("code", [0, "bye"])
+def test_a_queue_that_exits_ends_the_run(code):
+    """The code of a `sys.exit` inside an operation is never taken for ours, and the outcome stays open."""
+    queue, events = recorded(PlainQueue(SystemExit(code)))
+
+    with pytest.raises(SubjectFailed, match=f"enqueue called sys.exit.{code!r}"):
+        queue.enqueue("j1")
+
+    assert [event.type for event in events] == [EventType.INVOKE]
 
 
 @pytest.mark.parametrize("answer", ["j1", 7, object()])

@@ -1,5 +1,6 @@
 """Is the Redis server that the harness starts a real one, to be killed, frozen and shown another time?"""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -38,6 +39,20 @@ def test_a_server_leaves_nothing_behind(ended):
     server.close()
 
     assert not server.folder.exists()
+
+
+@pytest.mark.scenario("redis-backend/a-server-from-the-host")
+def test_a_server_is_called_by_its_own_name(tmp_path, monkeypatch):
+    """Where `redis-server` is a link to the program that checks its files, as on Debian, it is the server."""
+    checker = tmp_path / "redis-check-rdb"
+    shutil.copy(started._program(), checker)
+    (tmp_path / "redis-server").symlink_to(checker)
+    monkeypatch.setattr(started, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(started, "PROGRAMS", ("redis-server",))
+
+    with Redis(is_durable=False) as server, driver.Redis.from_url(server.url) as client:
+        assert client.ping()
 
 
 @pytest.mark.scenario("redis-backend/the-server-s-clock-is-exact-and-asked-each-time")

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from ssq_stress import serving
-from ssq_stress.servers import ServerNotInstalled
+from ssq_stress.servers import Postgres, Redis, ServerFailed, ServerNotInstalled
+from ssq_stress.servers.given import given_postgres, given_redis
 from ssq_verify import servers
 from ssq_verify.profiles import PROFILES
 from ssq_verify.servers import NoServer, Place
@@ -95,6 +96,61 @@ def test_a_server_that_refuses_is_one_line(ssq, is_one_line, given):
     assert code == 64
     assert is_one_line(error, "password authentication failed", "given")
     assert "hunter3" not in out + error
+
+
+@pytest.mark.scenario("servers/a-server-that-can-t-be-had-is-one-line")
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("postgresql://me:hunter3@127.0.0.1:1/x", ["127.0.0.1:1/x", "refused", "is the server up"]),
+        ("redis://me:hunter3@127.0.0.1:1/0", ["127.0.0.1:1/0", "is the server up"]),
+        ("mysql://me:hunter3@db/x", ["mysql://me@db/x", "no subject lives there; name a postgresql:// or"]),
+    ],
+)
+def test_a_server_that_is_away_is_one_line(ssq, is_one_line, url, parts):
+    """Where nothing listens, and where no subject lives, that is told without the password."""
+    code, out, error = ssq("verify", url)
+
+    assert code == 64
+    assert is_one_line(error, *parts)
+    assert "hunter3" not in out + error
+
+
+@pytest.mark.scenario("servers/a-server-that-can-t-be-had-is-one-line")
+def test_a_server_without_the_right_to_a_schema_is_one_line(ssq, is_one_line, given):
+    """A user that may log in and make no schema is told what is asked of the database."""
+    given.admin.execute("ALTER DATABASE given OWNER TO postgres")
+
+    code, _, error = ssq("stress", given.url, "--for", "1s")
+
+    assert code == 64
+    assert is_one_line(error, "permission denied for database given", "may make a schema")
+
+
+@pytest.mark.scenario("servers/a-given-server-goes-away")
+def test_a_given_server_that_went_away_is_one_line():
+    """What can't be removed any more is named, with the statement that removes it."""
+    with (
+        Postgres(is_durable=False) as server,
+        pytest.raises(ServerFailed) as left,
+        given_postgres(server.url, has_clock=False) as place,
+    ):
+        server.kill()
+
+    assert f"what was made there is left: run DROP SCHEMA {place.area} CASCADE" in str(left.value)
+
+
+@pytest.mark.scenario("servers/a-given-server-goes-away")
+def test_a_given_redis_that_went_away_is_one_line():
+    """The same of the keys."""
+    with (
+        Redis(is_durable=False) as server,
+        pytest.raises(ServerFailed) as left,
+        given_redis(server.url, has_clock=False) as place,
+    ):
+        server.kill()
+
+    assert f"what was made there is left: run UNLINK on the keys {{{place.area}*" in str(left.value)
 
 
 @pytest.mark.scenario("servers/a-server-that-can-t-be-had-is-one-line")

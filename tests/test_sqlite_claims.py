@@ -10,6 +10,7 @@ from ssq_core import (
     RetryPolicy,
 )
 from ssq_core import sqlite as backend
+from ssq_core.file import FileWorkerQueue
 from ssq_core.sqlite import SqliteWorkerQueue
 from ssq_verify.workplace import drained
 
@@ -113,6 +114,16 @@ def test_a_lease_that_no_queue_could_keep_is_refused(queue_path, seconds):
     """No length, or none that ends, raises `ValueError` with what to give instead."""
     with pytest.raises(ValueError, match=f"lease_ttl_seconds is {seconds}; give more than 0"):
         SqliteWorkerQueue(queue_path, lease_ttl_seconds=seconds)
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", [SqliteWorkerQueue, FileWorkerQueue])
+def test_a_skew_that_no_queue_could_wait_is_refused(queue_path, kind, seconds):
+    """Clocks that differ by no bound, or by less than nothing, raise `ValueError`, and nothing is made."""
+    with pytest.raises(ValueError, match=f"max_clock_skew_seconds is {seconds}; give 0 or more"):
+        kind(queue_path, max_clock_skew_seconds=seconds)
+
+    assert not queue_path.exists()
 
 
 def test_a_payload_must_be_bytes(queue_path):

@@ -71,6 +71,18 @@ def test_an_interruption_leaves_no_process(tmp_path, is_one_line, stage):
     assert str(out) not in Path("/proc/mounts").read_text(encoding="utf-8")
 
 
+@pytest.mark.scenario("command-line/ended-by-a-signal")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_to_end_leaves_no_process(tmp_path, is_one_line, number):
+    """Who stops a service, or closes a terminal, ends a run as Ctrl-C does; the code names the signal."""
+    out = tmp_path / "out"
+    ended = ended_in(Stage.FAULTS, number, out)
+
+    assert ended["code"] == 128 + number
+    assert is_one_line(ended["error"], "interrupted")
+    assert str(out) not in Path("/proc/mounts").read_text(encoding="utf-8")
+
+
 @pytest.mark.scenario("stress/the-supervisor-is-killed")
 def test_a_killed_supervisor_leaves_no_process(tmp_path):
     """SIGKILL of the supervisor ends the fork server, and with it every worker."""

@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from ssq_stress.command import commands, explanation, repeating, stressing
+from ssq_stress.command import commands, ending, explanation, repeating, stressing
 from ssq_stress.command.console import (
     BadInput,
     Interrupted,
@@ -24,6 +24,7 @@ from ssq_stress.command.console import (
     keep_traceback,
     say,
 )
+from ssq_stress.command.streams import open_what_is_closed, subject_unheard
 from ssq_verify.subject import SubjectFailed
 from ssq_verify.verdict import EXIT_HARNESS, EXIT_OK, EXIT_USAGE
 
@@ -115,17 +116,19 @@ def verify(
             raise BadInput(
                 f"--sweep {sweep} ends by itself and judges what it measures; leave out the others"
             )
-        return commands.verify_skew(subject, seed=seed, out=out, as_json=json)
-    return commands.verify(
-        subject,
-        profile=profile.value,
-        seed=seed,
-        lasts=seconds,
-        invariants=invariants,
-        out=out,
-        junit=junit,
-        as_json=json,
-    )
+        with subject_unheard():
+            return commands.verify_skew(subject, seed=seed, out=out, as_json=json)
+    with subject_unheard():
+        return commands.verify(
+            subject,
+            profile=profile.value,
+            seed=seed,
+            lasts=seconds,
+            invariants=invariants,
+            out=out,
+            junit=junit,
+            as_json=json,
+        )
 
 
 @app.command()
@@ -166,20 +169,21 @@ def stress(
     json: Json = False,
 ) -> int:
     """Let real processes work on a queue, kill, freeze and mislead them, and judge what they did."""
-    return stressing.stress(
-        subject,
-        lasts=seconds,
-        workers=workers,
-        producers=producers,
-        faults=faults,
-        rate=rate,
-        skew=skew,
-        seed=seed,
-        profile=profile.value,
-        out=out or commands.new_folder(subject),
-        junit=junit,
-        as_json=json,
-    )
+    with subject_unheard():
+        return stressing.stress(
+            subject,
+            lasts=seconds,
+            workers=workers,
+            producers=producers,
+            faults=faults,
+            rate=rate,
+            skew=skew,
+            seed=seed,
+            profile=profile.value,
+            out=out or commands.new_folder(subject),
+            junit=junit,
+            as_json=json,
+        )
 
 
 @app.command()
@@ -208,11 +212,12 @@ def replay(
     A round of stress is repeated up to twenty times; told is how often what broke (1), or that none did (3).
     """
     repetition = repeating.named_repetition(file)
-    if repetition is not None:
-        if script is not None:
-            raise BadInput(f"{file}: no script: no two rounds of stress are alike; leave out --script")
-        return repeating.repeat(file, repetition, as_json=json)
-    return commands.replay(file, script=script, as_json=json)
+    if repetition is not None and script is not None:
+        raise BadInput(f"{file}: no script: no two rounds of stress are alike; leave out --script")
+    with subject_unheard():
+        if repetition is not None:
+            return repeating.repeat(file, repetition, as_json=json)
+        return commands.replay(file, script=script, as_json=json)
 
 
 @app.command()
@@ -240,7 +245,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort, Interrupted) as error:
         is_told = isinstance(error, Interrupted)
         complain(str(error) if is_told else "interrupted; what was written so far is kept")
-        return EXIT_INTERRUPTED
+        return ending.exit_code()
     except (BadInput, SubjectFailed) as error:
         complain(str(error))
         return EXIT_USAGE
@@ -253,6 +258,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the console script `ssq`."""
+    open_what_is_closed()
+    ending.heed_signals()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -12,6 +12,7 @@ from ssq_stress.record import Record
 from ssq_stress.side_verdicts import verdicts
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Verdict
+from ssq_verify.whole import whole
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,4 +95,5 @@ def reported(
 def write(report: Report) -> None:
     """Write the verdicts beside the history."""
     encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (Path(report.out) / "verdicts.json").write_bytes(encoded + b"\n")
+    with whole(Path(report.out) / "verdicts.json") as draft:
+        draft.write_bytes(encoded + b"\n")

@@ -19,8 +19,9 @@ from ssq_stress.nemesis import disk_full, skew
 from ssq_stress.nemesis.server import Outages
 from ssq_stress.processes.assignment import Assignment, Folders, Role, patience_seconds
 from ssq_stress.processes.board import COUNTERS, Board, Field, Head, Slot, Stage
-from ssq_stress.processes.draining import drain, look
+from ssq_stress.processes.draining import drain
 from ssq_stress.processes.log import MONOTONIC_NS, EventLog
+from ssq_stress.processes.looking import held_to
 from ssq_stress.servers import Server
 from ssq_stress.supervisor import Supervisor, ended, raise_if_reported, started
 from ssq_stress.worker import BACKLOG, backlog
@@ -40,7 +41,6 @@ LEAVE_WEIGHT = 12.0
 """In a round that strikes only here and there, more jobs must be left for others to take over."""
 LULLED = frozenset({Fault.PAUSE, Fault.SKEW})
 """Where nothing else strikes, every claim's outcome is known, and what a lull shows can be judged."""
-OPEN_SECONDS_MAX = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,17 +114,11 @@ class Ring:
         Of one that can't list its dead letters, a dead job can't be told from a lost one: so there it gets
         more attempts than it can use up.
         """
-        terms = self._terms(folders)
+        terms = held_to(self._load, folders, self._settings)
         if not terms.dead_letters and terms.max_attempts == self._settings.max_attempts:
             self._settings = msgspec.structs.replace(self._settings, max_attempts=ATTEMPTS_WITHOUT_END)
-            terms = self._terms(folders)
+            terms = held_to(self._load, folders, self._settings)
         return terms
-
-    def _terms(self, folders: Folders) -> Terms:
-        process = started(look, self._load, folders, self._settings)
-        ended(process, seconds_max=OPEN_SECONDS_MAX)
-        raise_if_reported(folders.round / "terms.failed")
-        return msgspec.json.decode((folders.round / "terms.json").read_bytes(), type=Terms)
 
     def _through_stages(self, folders: Folders, terms: Terms) -> None:
         board = Board.made(folders.board, slots=self._crew.size + 1)

@@ -4,12 +4,14 @@ Workers come from a fork server that has the subject loaded. Each is the head of
 a subject starts is struck and ended with it, and dies with the fork server, which dies with this process.
 """
 
+import errno
 import os
 import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import multiprocess
@@ -27,17 +29,16 @@ JOIN_SECONDS_MAX = 10.0
 BY_ITSELF = "exit"
 """How the event of a death begins that no fault caused."""
 CONTEXT = multiprocess.get_context("forkserver")
+OURS = ("draining", "fetching", "looking")
 
 
 class WorkerFailed(Exception):  # noqa: N818 - it names what failed
-    """A worker process ended by an error of the harness; the message is its traceback."""
+    """A worker process ended by an error of the harness; the message is that error, a note its traceback."""
 
 
 def preload(*modules: str) -> None:
     """Let the fork server load these modules once, for all the workers that it will make."""
-    CONTEXT.set_forkserver_preload(
-        ["__main__", "ssq_stress.processes.draining", "ssq_stress.processes.fetching", *modules]
-    )
+    CONTEXT.set_forkserver_preload(["__main__", *(f"ssq_stress.processes.{name}" for name in OURS), *modules])
 
 
 def started(function: Callable[..., None], *arguments: Any) -> Any:
@@ -181,7 +182,7 @@ class Supervisor:
     def _ended(self, child: Child) -> None:
         child.process.join()
         if child.assignment.failure.exists():
-            raise _failed(child.assignment.failure.read_text())
+            raise _failed(child.assignment.failure)
         if child.process.exitcode == 0:
             child.is_done = True
             return
@@ -224,16 +225,22 @@ class Supervisor:
         return MONOTONIC_NS()
 
 
-def _failed(report: str) -> Exception:
-    if report.startswith(SUBJECT_FAILED):
-        return SubjectFailed(report.removeprefix(SUBJECT_FAILED))
-    return WorkerFailed(report)
+def _failed(report: Path) -> Exception:
+    told = report.read_text()
+    if told.startswith(SUBJECT_FAILED):
+        return SubjectFailed(told.removeprefix(SUBJECT_FAILED))
+    number, _, place = (told or f"{errno.ENOSPC} {report.parent}").partition(" ")
+    if number.isdecimal():
+        return OSError(int(number), os.strerror(int(number)), place)
+    failed = WorkerFailed(told.strip().rpartition("\n")[2])
+    failed.add_note(told)
+    return failed
 
 
-def raise_if_reported(path: Any) -> None:
+def raise_if_reported(path: Path) -> None:
     """Raise what a process reported before it ended, if it did."""
     if path.exists():
-        raise _failed(path.read_text())
+        raise _failed(path)
 
 
 def _signal(pid: int, number: int) -> None:

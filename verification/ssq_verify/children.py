@@ -4,50 +4,49 @@ A terminal interrupts all processes at once; which of ours goes on is ours to sa
 from a process that was killed would wait for ever.
 """
 
-import ctypes
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import parent_process
 
-PR_SET_PDEATHSIG = 1
+from ssq_verify.lifeline import end_with_parent
+
+INTERRUPTIONS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+"""What ends a command in order."""
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let no interruption come between the start of a process and its note, nor before it is deaf to that."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with_parent() -> None:
-    """Let the kernel end this process when the one ends that started it."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 def settle() -> None:
-    """Be deaf to the terminal, and end with the parent, also if that has ended by now."""
+    """Be deaf to the terminal, and end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Held back where it was made.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
     end_with_parent()
-    parent = parent_process()
-    if parent is not None and not parent.is_alive():
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager
 def ended_at_once(executor: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """Shut an executor down in the end; who is interrupted does not wait for what it still does."""
+    """Shut an executor down in the end; who is interrupted, or knows the end, does not wait for its work."""
     try:
         yield executor
-    except KeyboardInterrupt:
-        for process in list((executor._processes or {}).values()):  # noqa: SLF001 - it has no other door
-            process.kill()
-            process.join()
+    except BaseException:
+        killed(executor)
         raise
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def killed(executor: ProcessPoolExecutor) -> None:
+    """Kill its processes, and wait until they have ended."""
+    for process in list((executor._processes or {}).values()):  # noqa: SLF001 - who loops will not listen
+        process.kill()
+        process.join()

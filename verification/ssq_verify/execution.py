@@ -18,6 +18,7 @@ import msgspec
 from ssq_core.queue import Clock
 from ssq_verify.history import EventType, Header, History, Terms
 from ssq_verify.live import LiveJobs
+from ssq_verify.opening import opened
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
 from ssq_verify.scenario import ONLY_WORKER, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation.host import Host, NeverReturned
@@ -221,16 +222,8 @@ class Execution:
             clock=clock,
             server_time=self._host.clock(SERVER),
         )
-        try:
-            queue = self._subject.factory(self._workdir, policy)
-            self._terms = self._terms or terms(self._subject.promises, policy, queue)
-        except NotSimulatable:
-            raise
-        except Exception as error:
-            told = " ".join(f"{type(error).__name__}: {error}".split())
-            raised = f"opening it for {worker} raised {told}"
-            expected = "a factory takes (workdir: Path, policy: Policy) and returns a queue"
-            raise SubjectFailed(f"{self._subject.reference}: {raised}; {expected}") from error
+        queue = opened(self._subject, self._workdir, policy, name=worker)
+        self._terms = self._terms or terms(self._subject.promises, policy, queue)
         return queue
 
     def _set_clock(self, worker: str, seconds: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ssq_verify.history import History
 from ssq_verify.judge import judge
+from ssq_verify.report.layout import command_line
 from ssq_verify.report.story import story
 from ssq_verify.repro import repro, save
 from ssq_verify.scenario import Scenario
@@ -37,7 +38,7 @@ def raise_violated(subject: Subject, scenario: Scenario, history: History, *, fo
         path = folder / safe_name(subject.reference) / f"{violation.invariant}.json"
         save(repro(subject, scenario, violation, history), path)
         told = "\n".join(line.plain.rstrip() for line in story(history, violation))
-        raise violated(violation.invariant)(violation, f"{told}\n\nssq replay {path}")
+        raise violated(violation.invariant)(violation, f"{told}\n\n{command_line('ssq', 'replay', path)}")
 
 
 def judged(history: History) -> None:

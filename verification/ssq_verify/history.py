@@ -45,6 +45,10 @@ OBSERVATIONS = frozenset({"open", "heal", "drained", "drain-cut", "dead", "prese
 job that is in the queue in whatever state."""
 
 
+LEASE_LOST, NOT_DEAD = "LeaseLost", "not dead"
+"""How the error of a `fail` begins that says something of the job: the claim is not current, there is no dead
+letter. Any other `fail` says that nothing was changed, and no more."""
+
 INHERITED = "inherited across a fork"
 """What an `open` says of a handle that a worker did not open itself."""
 

@@ -28,12 +28,13 @@ When the clocks of a run differed by more than E, time drops out (`Contract.time
 after a lease's end. All the rest is still asked for.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
-from ssq_verify.history import NEVER_NS, EventType, Operation, Terms
+from ssq_verify.history import LEASE_LOST, NEVER_NS, NOT_DEAD, EventType, Operation, Terms
 
 SECOND_NS = 1_000_000_000
 ON_CLAIMS = frozenset({"ack", "release", "extend"})
@@ -103,6 +104,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         return inv_ns + round(self.terms.backoff_seconds(attempt) * SECOND_NS) - self.skew_ns
 
 
+Rule = Callable[[JobState, Operation, Contract, int], JobState | None]
+"""From the state before an operation to the one after, at the earliest instant that is left for it."""
+
+
 def contract(terms: Terms, *, timed: bool = True) -> Contract:
     """Return what `step` asks for; not `timed` if the run's clocks differed by more than the terms allow."""
     return Contract(
@@ -123,8 +128,8 @@ def step(state: JobState, operation: Operation, contract: Contract) -> JobState 
     business.
     """
     instant = _earliest(state, operation)
-    rules = _REFUSALS if operation.outcome is EventType.FAIL else _EFFECTS
-    after = rules[operation.f](state, operation, contract, instant)
+    rule = _refusal(operation) if operation.outcome is EventType.FAIL else _EFFECTS[operation.f]
+    after = rule(state, operation, contract, instant)
     if after is None or after.instant_ns > operation.ret_ns:
         return None
     return after
@@ -261,6 +266,12 @@ def _lose_holder(state: JobState, operation: Operation, _contract: Contract, ins
     if not _is_current(state, operation):
         return None
     return msgspec.structs.replace(state, instant_ns=instant, lease_end_ns=0)
+
+
+def _refusal(operation: Operation) -> Rule:
+    """Return what must be so when nothing was changed: where a server was away, nothing else."""
+    error = operation.error
+    return _REFUSALS[operation.f] if error is None or error.startswith((LEASE_LOST, NOT_DEAD)) else _refused
 
 
 def _refused_claim_operation(

@@ -8,7 +8,8 @@ item one whole operation, invocation and completion, each event a microsecond af
     w1 claim j1#2 =text      w1 claim -               with that payload, else the last sent; nothing there
     w1 ack j1#2              w1 release j1#2          of w1's latest claim written so, else of anyone's
     w1 extend j1#2           w1 requeue j1            a heartbeat; a dead job given a new incarnation
-    … !lost                  … !KeyError: no file     it raised LeaseLost (fail); another error (info)
+    … !lost                  … !away                  it raised LeaseLost, QueueUnavailable (fail)
+    … !KeyError: no file                              it raised another error (info)
     … ?                      … dies                   its outcome is not known (info); a death inside it
     w1 claim <               w1 > j1#1                it is called; it returns: what lies between overlaps
     w1 ack j1#1 <            w1 >   w1 > !lost        as above: ok, or one of the outcomes
@@ -25,7 +26,7 @@ import re
 
 import msgspec
 
-from ssq_verify.history import Event, EventType, Header, History, Terms
+from ssq_verify.history import LEASE_LOST, Event, EventType, Header, History, Terms
 
 STEP_NS = 1_000
 _UNITS_NS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
@@ -38,6 +39,7 @@ _SINGLE = re.compile(
 )
 _WORKER_FAULT = re.compile(r"(?P<worker>\S+) (?P<f>dies|clock|opens)(?: (?P<value>[+-]?[\d.]+)s)?")
 _TIME = re.compile(r"\+(?P<count>[\d.]+)(?P<unit>us|ms|s)")
+_DEFINITE = {"!lost": LEASE_LOST, "!away": "QueueUnavailable"}
 _Fields = dict[str, str | int | None]
 
 
@@ -141,8 +143,8 @@ class _Scribe:
     def _complete(self, worker: str, f: str, about: _Fields, end: str) -> None:
         if end == "dies":
             self._write(worker, EventType.INFO, "crash")
-        elif end == "!lost":
-            self._write(worker, EventType.FAIL, f, **{**about, "value": "LeaseLost"})
+        elif end in _DEFINITE:
+            self._write(worker, EventType.FAIL, f, **{**about, "value": _DEFINITE[end]})
         elif end:
             self._write(worker, EventType.INFO, f, **{**about, "value": end[1:] or None})
         else:

@@ -9,19 +9,16 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any, TypeVar
 
-from ssq_core.queue import Clock, InvalidJobId, LeaseLost, utc_now
-from ssq_verify.history import Event, EventType
+from ssq_core.queue import Clock, InvalidJobId, LeaseLost, QueueUnavailable, utc_now
+from ssq_verify.history import NOT_DEAD, Event, EventType
 from ssq_verify.subject import SubjectFailed, takes_payload
 
 T = TypeVar("T")
 
-DEFINITE_ERRORS = (LeaseLost, InvalidJobId)
+DEFINITE_ERRORS = (LeaseLost, InvalidJobId, QueueUnavailable)
 """The errors that promise that nothing was changed."""
 
 RANDOM_ID_LENGTH_MIN = 8
-
-NOT_DEAD = "not dead"
-"""Why a `requeue` had no effect."""
 
 
 class Recorder:
@@ -169,6 +166,10 @@ class RecordingQueue:
             answer = operation()
             if self._on_return is not None:
                 self._on_return(f)
+        except SystemExit as end:
+            # Let through, its code would be taken for a verdict.
+            told = f"{f} called sys.exit({end.code!r})"
+            raise SubjectFailed(f"{told}; let it return or raise: the process is not the queue's") from end
         except DEFINITE_ERRORS as error:
             self._record(EventType.FAIL, f, value=self._recorder.error_text(error), **about)
             raise
@@ -191,7 +192,9 @@ class RecordingQueue:
     def _claimed(self, claim: Any) -> dict[str, Any]:
         if not (hasattr(claim, "job_id") and hasattr(claim, "claim_id")):
             kind = type(claim).__name__
-            raise SubjectFailed(f"claim returned a {kind}; return None or an object with job_id and claim_id")
+            raise SubjectFailed(
+                f"claim gave {kind}; let it return None or an object with job_id and claim_id"
+            )
         payload = getattr(claim, "payload", None) if self.takes_payload else None
         return self._about(claim) | {"value": None if payload is None else _text(payload)}
 

@@ -212,6 +212,9 @@ def _factory(reference: str) -> Factory:
     scheme, is_url, _ = reference.partition("://")
     if is_url and scheme in SERVERS:
         return _named(SERVERS[scheme])
+    if is_url:
+        shown = without_password(reference)
+        raise UnknownSubject(f"{shown}: no subject lives there; name a postgresql:// or redis:// URL")
     module_name, separator, attribute = reference.rpartition(":")
     if not separator:
         return _named(reference)

@@ -27,13 +27,14 @@ from ssq_stress.command.telling import replay_commands, stories, write_junit
 from ssq_stress.serving import served
 from ssq_verify import subject as subject_module
 from ssq_verify.report.document import verdict_documents
-from ssq_verify.report.layout import paragraph, printable
+from ssq_verify.report.layout import command_line, paragraph, printable
 from ssq_verify.report.skew import skew_lines
 from ssq_verify.report.story import story
 from ssq_verify.report.table import explored_lines, summary, verdict_table
 from ssq_verify.scenario import SEED
 from ssq_verify.subject import NotInstalled, Subject, safe_name
 from ssq_verify.verdict import EXIT_OK, EXIT_UNDECIDED, EXIT_VIOLATED, Verdict, exit_code
+from ssq_verify.whole import whole
 
 if TYPE_CHECKING:
     from ssq_verify.repro import Replayed, Repro
@@ -137,7 +138,7 @@ def check(path: Path, *, invariants: str | None, as_json: bool) -> int:
     for verdict in sorted(broken, key=_witness_length)[:1]:
         assert verdict.violation is not None
         say([Text(), *story(history, verdict.violation, width=width()), Text()])
-        say([f"ssq check {path} --invariants {verdict.invariant}"])
+        say([command_line("ssq", "check", path, "--invariants", verdict.invariant)])
     return exit_code(verdicts, by_name=only is not None)
 
 
@@ -162,8 +163,8 @@ def replay(path: Path, *, script: Path | None, as_json: bool) -> int:
         path = path.with_name(f"{path.stem}-now.json")
         save(outcome.repro, path)
     say([_result(outcome)])
-    say([f"ssq replay {path}"] if outcome.still_fails else [])
-    say([f"python {script}"] if outcome.still_fails and script is not None else [])
+    say([command_line("ssq", "replay", path)] if outcome.still_fails else [])
+    say([command_line("python", script)] if outcome.still_fails and script is not None else [])
     return code
 
 
@@ -218,7 +219,8 @@ def keep_seed(reference: str, profile: str, seed: int) -> None:
     """Note where the next night begins."""
     if profile == NIGHTLY:
         SEEDS.mkdir(parents=True, exist_ok=True)
-        (SEEDS / f"{safe_name(reference)}.txt").write_text(f"{seed}\n")
+        with whole(SEEDS / f"{safe_name(reference)}.txt") as draft:
+            draft.write_text(f"{seed}\n")
 
 
 def title(command: str, *parts: str) -> Text:

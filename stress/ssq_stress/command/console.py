@@ -6,7 +6,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from ssq_stress.command.streams import errors_stream, results_stream
 from ssq_verify.report.layout import WIDTH, printable
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ class _PipedConsole(Console):
 
 def results() -> Console:
     """Return the console for results: coloured on a terminal, plain text elsewhere."""
-    return _PipedConsole(highlight=False, markup=False, emoji=False)
+    return _PipedConsole(file=results_stream(), highlight=False, markup=False, emoji=False)
 
 
 def errors() -> Console:
     """Return the console for progress and errors."""
-    return _PipedConsole(stderr=True, highlight=False, markup=False, emoji=False)
+    return _PipedConsole(file=errors_stream(), highlight=False, markup=False, emoji=False)
 
 
 def width() -> int:
@@ -61,29 +62,37 @@ def width() -> int:
 
 
 def say(lines: Iterable[Text | str]) -> None:
-    """Print lines of results. Raises `ReaderGone`."""
+    """Print lines of results. Raises `ReaderGone`, `BadInput`."""
     console = results()
     for line in lines:
-        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+        with _written():
+            console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
 
 def say_json(document: Any) -> None:
-    """Print one JSON document. Raises `ReaderGone`."""
+    """Print one JSON document. Raises `ReaderGone`, `BadInput`."""
+    with _written():
+        results_stream().write(json.dumps(document, indent=2) + "\n")
+        results_stream().flush()
+
+
+@contextmanager
+def _written() -> Iterator[None]:
     try:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        sys.stdout.flush()
+        yield
     except BrokenPipeError:
         raise ReaderGone from None
+    except OSError as error:
+        raise BadInput(
+            f"standard output: can not be written ({error.strerror}); make room, or send it elsewhere"
+        ) from error
 
 
 def complain(message: str) -> None:
-    """Print one line about what went wrong."""
-    errors().print(
-        Text("ssq: ", style="bold red") + Text(printable(message)),
-        no_wrap=True,
-        overflow="ignore",
-        crop=False,
-    )
+    """Print one line about what went wrong, if anybody is there to read it."""
+    line = Text("ssq: ", style="bold red") + Text(printable(message))
+    with suppress(OSError, ReaderGone):
+        errors().print(line, no_wrap=True, overflow="ignore", crop=False)
 
 
 def note(message: str) -> None:
@@ -101,12 +110,20 @@ def forgiving_streams() -> Iterator[None]:
             stream.reconfigure(errors="backslashreplace")
     try:
         yield
+        with _written():
+            sys.stdout.flush()
+    except (ReaderGone, BadInput):
+        _let_go()
+        raise
+
+
+def _let_go() -> None:
+    """Python flushes standard output once more as it ends; that must find something to write to."""
+    try:
         sys.stdout.flush()
-    except (BrokenPipeError, ReaderGone):
-        # Python flushes standard output once more as it ends; that must find something to write to.
+    except OSError:
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device, not a path of ours
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        raise ReaderGone from None
 
 
 def keep_traceback(error: BaseException) -> str:
@@ -130,7 +147,14 @@ def stress_shown() -> Iterator[Callable[["StressProgress"], None]]:
     if not console.is_terminal:
         yield lambda _: None
         return
-    with Live(console=console, transient=True, refresh_per_second=4) as live:
+    # Deaf to both streams: what a subject prints is not to be shown above it.
+    with Live(
+        console=console,
+        transient=True,
+        refresh_per_second=4,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as live:
         yield lambda seen: live.update(_standing(seen))
 
 
@@ -166,7 +190,13 @@ def progress_shown() -> Iterator[Callable[["Progress"], None]]:
         yield lambda _: None
         return
     with Bars(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
     ) as bars:
         task = bars.add_task("starting", total=None)
         yield lambda seen: bars.update(task, description=seen.phase, completed=seen.done, total=seen.total)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, TypeVar
 
 from ssq_stress.command.console import BadInput
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ssq_verify.repro import Repro
 
 T = TypeVar("T")
+ROOM_BYTES_MIN = 65_536
+"""Less is soon used up, whatever runs."""
 DISK_ERRORS = frozenset({errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS})
 
 
@@ -80,7 +83,10 @@ def duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if match is None:
         raise BadInput(f"--for {text}: not a duration; write 90s, 30m or 8h")
-    return float(match[1]) * {"s": 1.0, "m": 60.0, "h": 3_600.0}[match[2]]
+    seconds = float(match[1]) * {"s": 1.0, "m": 60.0, "h": 3_600.0}[match[2]]
+    if seconds == 0:
+        raise BadInput(f"--for {text}: nothing is seen in no time; write 90s, 30m or 8h")
+    return seconds
 
 
 def faults_chosen(text: str) -> frozenset[Fault]:
@@ -134,9 +140,12 @@ def unknown_invariant(name: str) -> str:
 
 
 def writable(folder: Path) -> Path:
-    """Make the folder that results go to. Raises `BadInput`."""
+    """Make the folder that results go to, and see that there is room in it. Raises `BadInput`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # In a folder that is there already this may be the first that fails: better now than at the end.
+        with TemporaryFile(dir=folder) as trial:
+            trial.write(bytes(ROOM_BYTES_MIN))
     except OSError as error:
         raise BadInput(
             f"{folder}: can not write there ({error.strerror}); name another folder with --out"

@@ -17,6 +17,7 @@ from ssq_verify.report.junit import junit as as_junit
 from ssq_verify.report.layout import paragraph, printable
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Finding, exit_code
+from ssq_verify.whole import whole
 
 if TYPE_CHECKING:
     from ssq_stress.nights.standing import Standing
@@ -147,9 +148,8 @@ class _Page:
 
 def _replaced(path: Path, content: bytes) -> None:
     """Write a file that is whole whenever somebody looks."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(content)
-    beside.replace(path)
+    with whole(path) as draft:
+        draft.write_bytes(content)
 
 
 def _document(report: "Report", ended: "Standing") -> dict[str, object]:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from ssq_stress.command.telling import replay_commands
 from ssq_stress.faults import Fault, Phase
-from ssq_verify.report.layout import GAP, paragraph, printable
+from ssq_verify.report.layout import GAP, command_line, paragraph, printable
 from ssq_verify.report.table import summary, verdict_table
 
 if TYPE_CHECKING:
@@ -58,17 +58,23 @@ def simulated_lines(
             f"no deterministic repro of {names}: {reason}; there is the timetable of seed {report.seed}, and"
         )
         shown += paragraph(what, width=columns, style="yellow")
-        shown += [Text(f"  ssq check {report.history} --invariants {name}") for name in sought.missing]
+        checks = [
+            command_line("ssq", "check", report.history, "--invariants", name) for name in sought.missing
+        ]
+        shown += [Text(f"  {check}") for check in checks]
     for each in again:
         shown += paragraph(each.told, width=columns)
-    shown += [Text(f"  ssq replay {path}") for path in dict.fromkeys(each.path for each in again)]
+    shown += [
+        Text(f"  {command_line('ssq', 'replay', path)}")
+        for path in dict.fromkeys(each.path for each in again)
+    ]
     return [*shown, Text()] if shown else []
 
 
 def last_lines(report: "Report") -> list[Text]:
     """Say where everything is, and what to run next."""
     where = Text(f"history, verdicts and repros: {printable(report.out)}", style="dim")
-    checks = [f"ssq check {path}" for path in report.histories]
+    checks = [command_line("ssq", "check", path) for path in report.histories]
     commands = [*checks, *replay_commands(report.verdicts)[:1]]
     return [where, *map(Text, commands)]
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from ssq_stress.command.console import width
 from ssq_stress.command.door import named_repro, room_for
 from ssq_verify.report.junit import junit
-from ssq_verify.report.layout import printable
+from ssq_verify.report.layout import command_line, printable
 from ssq_verify.report.story import story
 from ssq_verify.verdict import Finding, Verdict
 
@@ -26,7 +26,8 @@ def stories(verdicts: Sequence[Verdict]) -> list[Text | str]:
     if commands:
         name_width = max(len(name) for name, _ in commands)
         lines.append(Text("the others:", style="dim"))
-        lines += [f"  {name:<{name_width}}  ssq replay {repro}" for name, repro in sorted(commands)]
+        for name, repro in sorted(commands):
+            lines.append(f"  {name:<{name_width}}  {command_line('ssq', 'replay', repro)}")
         lines.append(Text())
     return lines
 
@@ -43,7 +44,7 @@ def _replayed_story(verdict: Verdict) -> list[Text]:
 
 def replay_commands(verdicts: Sequence[Verdict]) -> list[str]:
     """Return the commands that replay what was violated, the shortest first."""
-    return [f"ssq replay {verdict.repro}" for verdict in _by_repro(verdicts)]
+    return [command_line("ssq", "replay", verdict.repro) for verdict in _by_repro(verdicts)]
 
 
 def _by_repro(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -71,8 +72,8 @@ def _in_words(verdict: Verdict, history: Path) -> str:
     """Return what happened, an event a line, and the command that shows it again."""
     if verdict.repro is not None:
         steps = named_repro(Path(verdict.repro)).steps
-        return "\n".join([*steps, "", f"ssq replay {verdict.repro}"])
+        return "\n".join([*steps, "", command_line("ssq", "replay", verdict.repro)])
     if verdict.violation is None:
-        return f"ssq check {history}"
+        return command_line("ssq", "check", history)
     witness = [msgspec.json.encode(event).decode() for event in verdict.violation.witness]
-    return "\n".join([*witness, "", f"ssq check {history} --invariants {verdict.invariant}"])
+    return "\n".join([*witness, "", command_line("ssq", "check", history, "--invariants", verdict.invariant)])

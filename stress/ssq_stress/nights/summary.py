@@ -12,7 +12,7 @@ from ssq_stress.nights.watches import seed as seed_of
 from ssq_stress.power import powerless
 from ssq_stress.processes.effects import PROMISE
 from ssq_stress.report import Report
-from ssq_verify.report.layout import printable
+from ssq_verify.report.layout import command_line, printable
 from ssq_verify.report.table import finding
 from ssq_verify.verdict import Verdict
 
@@ -45,14 +45,14 @@ def summary(report: Report, night: Standing, *, seconds_asked: float, counts: It
 def commands(failure: Failure, night: Standing, out: Path) -> list[str]:
     """Return what shows a failure again: the surest first."""
     found, again = night.repro_of(failure.invariant), night.again_of(failure.invariant)
-    shown = [f"ssq replay {found}"] if found is not None else []
-    shown += [f"ssq replay {again.path}"] if again is not None else []
+    shown = [command_line("ssq", "replay", found)] if found is not None else []
+    shown += [command_line("ssq", "replay", again.path)] if again is not None else []
     for sighting in failure.sightings:
         folder = out / FOLDER / f"{sighting.watch:04d}"
         histories = [folder / name for name in ("history.jsonl", powerless.HISTORY)]
         # Side effects are no part of a history.
-        which = "" if failure.invariant == PROMISE else f" --invariants {failure.invariant}"
-        shown += [f"ssq check {path}{which}" for path in histories if path.is_file()]
+        which = [] if failure.invariant == PROMISE else ["--invariants", failure.invariant]
+        shown += [command_line("ssq", "check", path, *which) for path in histories if path.is_file()]
     return shown
 
 

@@ -103,8 +103,19 @@ def reporting(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:  # noqa: BLE001 - as above
-        is_ours = isinstance(error, SubjectFailed)
-        path.write_text(f"{SUBJECT_FAILED}{error}" if is_ours else traceback.format_exc())
+        path.write_text(_report(error, path))
+
+
+def _report(error: BaseException, path: Path) -> str:
+    """Return a line about a subject, a number and a place about a disk, or a traceback.
+
+    What is empty could not be written for want of room, and is read so.
+    """
+    if isinstance(error, SubjectFailed):
+        return f"{SUBJECT_FAILED}{error}"
+    if isinstance(error, OSError) and error.errno:
+        return f"{error.errno} {error.filename or path.parent}"
+    return traceback.format_exc()
 
 
 def patience_seconds(settings: Settings) -> float:

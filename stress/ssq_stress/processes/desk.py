@@ -9,13 +9,14 @@ from ssq_core.queue import utc_now
 from ssq_stress.faults import Fault, Order, Phase
 from ssq_stress.nemesis import Victim, disk_full, io_error, kill, pause, server, skew
 from ssq_stress.processes import host, libc_time
-from ssq_stress.processes.assignment import Assignment, Folders
+from ssq_stress.processes.assignment import Assignment
 from ssq_stress.processes.board import Board, Field, Head
 from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 from ssq_stress.processes.points import Striker, Watched
 from ssq_verify.history import EventType, Terms
+from ssq_verify.opening import opened
 from ssq_verify.recording import RecordingQueue
-from ssq_verify.subject import Policy, Subject, SubjectFailed, takes_payload, terms
+from ssq_verify.subject import Policy, SubjectFailed, takes_payload, terms
 
 BY_FAULT: dict[Fault, Callable[[Victim, Order, str], None]] = {
     Fault.KILL: kill.from_inside,
@@ -32,18 +33,6 @@ RETRY_SECONDS = 0.004
 OPENING_SECONDS_MAX = 15.0
 """A worker that can not open the queue, while others are being struck, tries again for so long."""
 UNSUPERVISED_NS = 30_000_000_000
-
-
-def opened(subject: Subject, folders: Folders, policy: Policy, *, name: str) -> Any:
-    """Open the queue for one worker. Raises `SubjectFailed`."""
-    try:
-        return subject.factory(folders.queue, policy)
-    except Exception as error:
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SubjectFailed(
-            f"{subject.reference}: opening it for {name} raised {told}; "
-            "a factory takes (workdir: Path, policy: Policy) and returns a queue"
-        ) from error
 
 
 class Desk:
@@ -125,11 +114,11 @@ class Desk:
         return watched
 
     def _opened_in_time(self, policy: Policy) -> Any:
-        until_ns = MONOTONIC_NS() + round(OPENING_SECONDS_MAX * 1e9)
+        folders, until_ns = self._assignment.folders, MONOTONIC_NS() + round(OPENING_SECONDS_MAX * 1e9)
         while True:
             try:
                 with self.striker.inside(Phase.RECOVERY, "opening"):
-                    return opened(self._subject, self._assignment.folders, policy, name=self._assignment.name)
+                    return opened(self._subject, folders.queue, policy, name=self._assignment.name)
             except (SubjectFailed, OSError):
                 if MONOTONIC_NS() > until_ns:
                     raise

@@ -1,43 +1,19 @@
-"""What do the two processes do that nothing strikes? One looks first, one drains in the end."""
+"""What does the process do that nothing strikes? It drains the queue in the end, and tells what is left."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-import msgspec
-
-from ssq_core.queue import utc_now
 from ssq_stress.processes import host
-from ssq_stress.processes.assignment import Assignment, Folders, patience_seconds, reporting
+from ssq_stress.processes.assignment import Assignment, patience_seconds, reporting
 from ssq_stress.processes.board import Stage
-from ssq_stress.processes.desk import Desk, opened
+from ssq_stress.processes.desk import Desk
 from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 from ssq_verify.execution import DRAIN_WORKER, EMPTY_POLLS_AT_END
 from ssq_verify.history import EventType
-from ssq_verify.scenario import Settings
-from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
+from ssq_verify.subject import SubjectFailed
 
 SECONDS_MAX = 60.0
 """For what the others left; a queue that still gives out jobs then is not drained."""
-
-
-def look(load: Callable[[], Subject], folders: Folders, settings: Settings) -> None:
-    """Open the queue once, in a process of its own, and write down what it is held to, or why it can't be."""
-    host.settle()
-    with reporting(folders.round / "terms.failed"):
-        subject = load()
-        policy = Policy(
-            lease_ttl_seconds=settings.lease_ttl_seconds,
-            retry=settings.retry,
-            max_clock_skew_seconds=settings.max_clock_skew_seconds,
-            clock=utc_now,
-        )
-        queue = opened(subject, folders, policy, name="a first look")
-        held_to = terms(subject.promises, policy, queue)
-        (folders.round / "terms.json").write_bytes(msgspec.json.encode(held_to))
-        with suppress(AttributeError):
-            queue.close()
 
 
 def drain(assignment: Assignment) -> None:

@@ -4,7 +4,6 @@ import ctypes
 import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Protocol
@@ -12,10 +11,13 @@ from typing import Protocol
 import multiprocess.forkserver
 import multiprocess.resource_tracker
 
-from ssq_verify.children import end_with_parent
+from ssq_verify.children import INTERRUPTIONS
+from ssq_verify.lifeline import end_with_parent
 
 CLONE_NEWNS = 0x0002_0000
 MS_REC, MS_PRIVATE = 0x4000, 0x4_0000
+OUTPUTS = (1, 2)
+"""By number: who started us may have closed them, and then there are no objects for them."""
 
 
 class NanosecondClock(Protocol):
@@ -29,14 +31,15 @@ class NanosecondClock(Protocol):
 def settle() -> None:
     """Be the head of a process group, deaf to the terminal, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Held back where it was made; what a subject starts is to hear them.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
     end_with_parent()
     os.setpgid(0, 0)
     _let_go_of_fork_server()
     # Nothing that a subject prints or logs may get between the results.
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.__stdout__, sys.__stderr__):
-        if stream is not None:
-            os.dup2(nowhere, stream.fileno())
+    for standard in OUTPUTS:
+        os.dup2(nowhere, standard)
     logging.disable()
 
 

@@ -5,6 +5,7 @@ be moved from outside while it runs, through libfaketime.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ssq_verify import server_time
 
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0
+ERROR = re.compile(r"\b(error|fatal|panic)\b", re.IGNORECASE)
 NOBODY = 65534
 """The user of servers that refuse to run as root, where no user namespace can be had."""
 AS_A_USER = ("unshare", "-U", "--map-user=1000", "--map-group=1000")
@@ -169,8 +171,13 @@ class ServerProcess:
 
     def _failed(self, what: str) -> ServerFailed:
         lines = self.log.read_text(errors="backslashreplace").split("\n") if self.log.exists() else []
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")
-        return ServerFailed(f"{self.name}: {what}: {last}")
+        return ServerFailed(f"{self.name}: {what}: {_reason(lines)}")
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """Return the last line of a log that speaks of an error, or else the last: some tidy up after it."""
+    said = [line.strip() for line in lines if line.strip()] or ["it logged nothing"]
+    return next((line for line in reversed(said) if ERROR.search(line)), said[-1])
 
 
 def in_memory() -> Path | None:

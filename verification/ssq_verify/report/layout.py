@@ -1,6 +1,7 @@
 """How text is laid out in columns that stay put, on a terminal and in a pipe alike."""
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def command_line(*words: object) -> str:
+    """Return a command that can be copied into a shell, whatever is in the names of its files."""
+    return printable(shlex.join(map(str, words)))
 
 
 def rounded(sentence: str) -> str:

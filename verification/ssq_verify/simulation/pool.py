@@ -6,7 +6,6 @@ it is. Results come back in the order of the tasks, whoever was first: a seed me
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from ssq_verify import children
 from ssq_verify import subject as subject_module
-from ssq_verify.children import ended_at_once, uninterrupted
+from ssq_verify.children import ended_at_once, killed, uninterrupted
 from ssq_verify.simulation import interposition
 from ssq_verify.subject import Subject, SubjectFailed
 
@@ -25,6 +24,8 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 Task = Callable[Concatenate[Subject, P], R_co]
 HASH_SEED = "0"
+OUTPUTS = (1, 2)
+"""By number: who started us may have closed them, and then there are no objects for them."""
 
 
 class Pending(Protocol[R_co]):
@@ -92,8 +93,7 @@ class _Elsewhere:
             died = "its process died while it was simulated"
             raise SubjectFailed(f"{self._reference}: {died}; does it end the process?") from None
         except TimeoutError:
-            for process in self._executor._processes.values():  # noqa: SLF001 - who loops will not listen
-                process.kill()
+            killed(self._executor)
             late = f"a simulated run did not come back within {seconds_max:.0f} s"
             raise SubjectFailed(f"{self._reference}: {late}; does it loop without a system call?") from None
 
@@ -101,7 +101,9 @@ class _Elsewhere:
 def _prepare() -> None:
     """Be a process of ours; nothing that a subject prints or logs is to get between the results."""
     children.settle()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for standard in OUTPUTS:
+        os.dup2(nowhere, standard)
     logging.disable()
 
 

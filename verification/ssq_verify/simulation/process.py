@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Never
 
 from ssq_verify.history import INHERITED, EventType, Terms
 from ssq_verify.live import LiveJobs
+from ssq_verify.opening import opened
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
 from ssq_verify.scenario import Settings, Step, StepKind
 from ssq_verify.simulation.point import CALL, RETURN, Killed, NotSimulatable, Point
@@ -202,16 +203,12 @@ class Process:
             clock=worker.clock,
         )
         try:
-            queue = shared.subject.factory(shared.workdir, policy)
-            shared.terms = shared.terms or terms(shared.subject.promises, policy, queue)
-        except NotSimulatable:
-            raise
-        except Exception as error:
+            queue = opened(shared.subject, shared.workdir, policy, name=self._name)
+        except SubjectFailed:
             if shared.has_struck(self._name):
                 return False
-            told = " ".join(f"{type(error).__name__}: {error}".split())
-            raised = f"opening it for {self._name} raised {told}"
-            raise SubjectFailed(f"{shared.subject.reference}: {raised}") from error
+            raise
+        shared.terms = shared.terms or terms(shared.subject.promises, policy, queue)
         self._record(worker, "open")
         self._queue = self._recording(queue, worker)
         return True

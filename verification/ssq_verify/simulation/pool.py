@@ -59,7 +59,7 @@ def pool(subject: Subject, *, processes: int) -> Iterator[Pool]:
     if processes == 0:
         yield Pool(subject, None)
         return
-    executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_prepare)
+    executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_fall_silent)
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = HASH_SEED
     try:
@@ -98,8 +98,8 @@ class _Elsewhere:
             raise SubjectFailed(f"{self._reference}: {late}; does it loop without a system call?") from None
 
 
-def _prepare() -> None:
-    """Be a process of ours; nothing that a subject prints or logs is to get between the results."""
+def _fall_silent() -> None:
+    """Let nothing that a subject prints or logs get between the results, and nobody outlive them."""
     children.settle()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for standard in OUTPUTS:

@@ -18,26 +18,35 @@ T = TypeVar("T")
 
 @contextmanager
 def served(reference: str, subject: Subject, *, in_turns: bool) -> Iterator[Server | None]:
-    """Say in the environment where the subject's server is, for the time of the block. Raises `BadInput`.
+    """Say in the environment where the subject's server is, for the time of the block.
 
     In turns its clock stands still and is moved by hand, and nothing is synced: nobody loses power there.
-    Gives the server, if it is one of our own.
+    Gives the server, if it is one of our own. Raises `BadInput` if it can't be had.
     """
     if subject.server is None:
         yield None
         return
+    with ExitStack() as stack:
+        try:
+            server, place = stack.enter_context(_there(reference, subject, in_turns=in_turns))
+        except (ServerFailed, ServerNotInstalled) as error:
+            raise BadInput(str(error)) from error
+        # One that fails later is ours, and was no bad input: the harness itself has failed.
+        stack.enter_context(_environment(servers.environment(subject.server, place)))
+        yield server
+
+
+@contextmanager
+def _there(reference: str, subject: Subject, *, in_turns: bool) -> Iterator[tuple[Server | None, Place]]:
+    """Find the subject's server, or start one. Raises `BadInput`, `ServerFailed`, `ServerNotInstalled`."""
+    assert subject.server is not None, f"{subject.reference} lives in no server"
     url = _named(reference, subject.server)
-    try:
-        with ExitStack() as stack:
-            if url is None:
-                own = _started(subject.server, subject.server_settings, in_turns=in_turns)
-                server, place = stack.enter_context(own)
-            else:
-                server, place = None, stack.enter_context(_given(subject.server, url, in_turns=in_turns))
-            stack.enter_context(_environment(servers.environment(subject.server, place)))
-            yield server
-    except (ServerFailed, ServerNotInstalled) as error:
-        raise BadInput(str(error)) from error
+    if url is None:
+        with _started(subject.server, subject.server_settings, in_turns=in_turns) as own:
+            yield own
+    else:
+        with _given(subject.server, url, in_turns=in_turns) as place:
+            yield None, place
 
 
 def _named(reference: str, server: str) -> str | None:

@@ -135,8 +135,8 @@ def stress(
         str,
         typer.Option(
             metavar="A,B",
-            help="Of kill, pause, skew, io-error, disk-full, server-kill, server-pause, power-loss;"
-            " or all, or none.",
+            help="Of kill, pause, skew, io-error, disk-full, server-kill, server-pause, connection-cut,"
+            " power-loss; or all, or none.",
         ),
     ] = "all",
     rate: Annotated[

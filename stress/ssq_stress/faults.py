@@ -21,6 +21,7 @@ class Fault(StrEnum):
     DISK_FULL = "disk-full"
     SERVER_KILL = "server-kill"
     SERVER_PAUSE = "server-pause"
+    CONNECTION_CUT = "connection-cut"
 
 
 class Phase(StrEnum):
@@ -63,7 +64,7 @@ def elsewhere(server: str | None) -> frozenset[Fault]:
 
     A worker's disk has nothing of what a server keeps.
     """
-    return SERVER if server is None else STORAGE
+    return SERVER | {Fault.CONNECTION_CUT} if server is None else STORAGE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -127,8 +127,8 @@ def tally(history: History) -> Counter[str]:
     return counts
 
 
-STRIKES = frozenset({"crash", "io-error", "pause"})
-WORTH_COUNTING = SERVER | {"crash", "pause", "clock", "io-error", "dead", "drained", "drain-cut"}
+STRIKES = frozenset({"crash", "io-error", "pause", Fault.CONNECTION_CUT})
+WORTH_COUNTING = STRIKES | SERVER | {"clock", "dead", "drained", "drain-cut"}
 
 
 def told_shortest(history: History, found: Iterable[Evidence], width: int) -> list[Text]:

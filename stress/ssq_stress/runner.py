@@ -20,7 +20,7 @@ from ssq_stress import coverage
 from ssq_stress.conductor import Crew, Round
 from ssq_stress.faults import SERVER, Fault, elsewhere
 from ssq_stress.judging import Judged, judge_round, prepare
-from ssq_stress.nemesis import disk_full, skew
+from ssq_stress.nemesis import connection_cut, disk_full, skew
 from ssq_stress.nemesis.server import NOT_OURS
 from ssq_stress.nemesis.skew import WrongClock
 from ssq_stress.power import powerless
@@ -62,7 +62,7 @@ MIXES: tuple[frozenset[Fault], ...] = (
     frozenset(Fault),
     frozenset({Fault.PAUSE}),
     frozenset({Fault.KILL, Fault.SKEW, Fault.PAUSE}),
-    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL, *SERVER}),
+    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL, Fault.CONNECTION_CUT, *SERVER}),
 )
 """All together first; then fewer, so that more can be decided."""
 
@@ -217,6 +217,7 @@ def unavailable(subject: Subject, plan: Plan, out: Path, server: Server | None =
     reasons = {
         Fault.SKEW: lambda: skew.unavailable(skew_seconds) or libc_time.unavailable(subject),
         Fault.DISK_FULL: lambda: disk_full.unavailable(out / "rounds" / "trial"),
+        Fault.CONNECTION_CUT: connection_cut.unavailable,
     }
     if server is None:
         reasons |= dict.fromkeys(SERVER, lambda: NOT_OURS)

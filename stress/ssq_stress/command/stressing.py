@@ -43,6 +43,7 @@ TOLD = {
     "io-error": "I/O errors",
     "server-kill": "server kills",
     "server-pause": "server pauses",
+    "connection-cut": "connection cuts",
 }
 UNPROMISED = (
     "clocks there keep to what the queue promises; "
@@ -90,7 +91,9 @@ def stress(
         profile=profile,
         takes_power=takes_power(faults),
     )
-    with served(reference, subject, in_turns=False) as own, room_for(out), stress_shown() as tell:
+    has_relay = Fault.CONNECTION_CUT in chosen
+    lives = served(reference, subject, in_turns=False, has_relay=has_relay)
+    with lives as own, room_for(out), stress_shown() as tell:
         plan = replace(plan, is_served=subject.server is not None and own is None)
         report, story = runner.stress(subject, plan, out=out, server=own, tell=tell, width=width())
         if skew is None:

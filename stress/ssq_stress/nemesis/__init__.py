@@ -25,6 +25,7 @@ PER_SECOND = {
     Fault.DISK_FULL: 5.0,
     Fault.SERVER_KILL: 0.6,
     Fault.SERVER_PAUSE: 0.6,
+    Fault.CONNECTION_CUT: 5.0,
 }
 """How often each strikes. Kills are to come to ten in a second; more of all would leave nobody at work."""
 

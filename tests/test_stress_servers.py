@@ -3,6 +3,7 @@
 import pytest
 
 from ssq_stress.faults import Fault, Order, Phase
+from ssq_stress.judging import excerpt
 from ssq_stress.nemesis import server as nemesis
 from ssq_stress.processes.board import Board, Field
 from ssq_stress.processes.log import EventLog, events
@@ -10,9 +11,10 @@ from ssq_stress.runner import Plan, stress
 from ssq_stress.servers import Redis, ServerFailed
 from ssq_stress.serving import served
 from ssq_verify import history
+from ssq_verify.report.story import rows
 from ssq_verify.servers import Place, environment
 from ssq_verify.subject import load
-from ssq_verify.verdict import Finding
+from ssq_verify.verdict import Finding, Violation
 
 FIRST, RACE = 2, 1
 """Points of an order by which the server stands still before the worker goes on, or the two race."""
@@ -91,6 +93,35 @@ def test_a_server_is_brought_back_in_its_time(scene, fault, back):
     assert scene.outages.is_up
     told = [(event.worker, event.f, event.value) for event in events(scene.path)]
     assert told == [("redis", fault, "ack"), ("redis", "server-back", None)]
+
+
+@pytest.mark.scenario("stress/the-story-tells-of-the-blow")
+def test_a_story_tells_what_cut_an_operation_off():
+    """The blow at the server, and the cut of a connection, stand between an ack and its missing answer."""
+    job = {"job_id": "j1", "claim_id": "c1"}
+    told = [
+        ("w1", "invoke", "ack", job),
+        ("redis", "info", "server-kill", {"value": "ack"}),
+        ("w2", "info", "connection-cut", {"value": "reply lost|request 1 of claim"}),
+        ("w1", "info", "connection-cut", {"value": "request lost|request 1 of ack"}),
+        ("w1", "info", "ack", job | {"value": "OutcomeUnknown: gone"}),
+        ("redis", "info", "server-back", {}),
+    ]
+    happened = history.History(
+        events=tuple(
+            history.Event(index=n, time_ns=n, worker=worker, type=history.EventType(kind), f=f, **fields)
+            for n, (worker, kind, f, fields) in enumerate(told)
+        )
+    )
+    violation = Violation(invariant="no-lost-job", run=0, job_id="j1", sentence="it is lost", witness=())
+
+    shown = [row.text for row in rows(*excerpt(happened, violation))]
+
+    assert shown == [
+        "the server is killed",
+        "its connection is cut: request lost",
+        "ack c1 → OutcomeUnknown: gone",
+    ]
 
 
 @pytest.fixture

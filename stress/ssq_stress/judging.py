@@ -46,7 +46,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     tally: dict[str, int]
     """Operations, claims, and so on, by name."""
     struck: dict[str, tuple[str, ...]]
-    """By what was violated, the events that struck whoever was about it: `crash`, `pause`, `io-error`."""
+    """By what was violated, the events that struck whoever was about it: `crash`, `pause`, …"""
 
     @property
     def kills(self) -> int:
@@ -145,7 +145,7 @@ def _struck(history: History, found: Iterable[Evidence]) -> Iterator[tuple[str, 
     for each in found:
         if each.violation is not None:
             shown, _ = excerpt(history, each.violation)
-            yield each.invariant, tuple(sorted({event.f for event in shown.events} & STRIKES))
+            yield each.invariant, tuple(sorted({event.f for event in shown.events} & (STRIKES | SERVER)))
 
 
 def excerpt(history: History, violation: Violation) -> tuple[History, Violation]:
@@ -175,15 +175,22 @@ def excerpt(history: History, violation: Violation) -> tuple[History, Violation]
 
 
 def _strikes_on(history: History, about: Iterable[Operation]) -> set[int]:
-    """Return the places of the faults that struck a worker inside one of these operations, or soon after."""
+    """Return the places of the faults that struck a worker inside one of these operations, or soon after.
+
+    What struck its server is told of an operation that came back without an answer.
+    """
     struck: set[int] = set()
     for operation in about:
-        if operation.outcome is EventType.INFO or operation.f == "claim":
+        is_unknown = operation.outcome is EventType.INFO
+        if is_unknown or operation.f == "claim":
             later = history.events[operation.inv_index + 1 :]
             its = (event for event in later if event.worker == operation.worker)
             after = next((event for event in its if event.index != operation.ret_index), None)
             if after is not None and after.f in STRIKES:
                 struck.add(after.index)
+        if is_unknown and operation.ret_index is not None:
+            within = history.events[operation.inv_index : operation.ret_index]
+            struck.update(event.index for event in within if event.f in SERVER)
     return struck
 
 

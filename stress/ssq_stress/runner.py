@@ -18,7 +18,7 @@ from rich.text import Text
 
 from ssq_stress import coverage
 from ssq_stress.conductor import Crew, Round
-from ssq_stress.faults import SERVER, Fault, elsewhere
+from ssq_stress.faults import REMOTE, Fault, elsewhere
 from ssq_stress.judging import Judged, judge_round, prepare
 from ssq_stress.nemesis import connection_cut, disk_full, skew
 from ssq_stress.nemesis.server import NOT_OURS
@@ -62,7 +62,7 @@ MIXES: tuple[frozenset[Fault], ...] = (
     frozenset(Fault),
     frozenset({Fault.PAUSE}),
     frozenset({Fault.KILL, Fault.SKEW, Fault.PAUSE}),
-    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL, Fault.CONNECTION_CUT, *SERVER}),
+    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL, *REMOTE}),
 )
 """All together first; then fewer, so that more can be decided."""
 
@@ -220,7 +220,7 @@ def unavailable(subject: Subject, plan: Plan, out: Path, server: Server | None =
         Fault.CONNECTION_CUT: connection_cut.unavailable,
     }
     if server is None:
-        reasons |= dict.fromkeys(SERVER, lambda: NOT_OURS)
+        reasons |= dict.fromkeys(REMOTE, lambda: NOT_OURS)
     asked_for = plan.faults - elsewhere(subject.server)
     asked = {fault: reasons[fault]() for fault in sorted(asked_for & set(reasons))}
     return {fault: reason for fault, reason in asked.items() if reason is not None}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from ssq_stress.faults import OPERATION_PHASES, SERVER, STORAGE, Fault, Order, Phase
+from ssq_stress.faults import OPERATION_PHASES, REMOTE, SERVER, STORAGE, Order, Phase
 from ssq_stress.nemesis import io_error
 from ssq_stress.processes.board import Board, Head, Slot
 from ssq_stress.processes.log import MONOTONIC_NS
@@ -27,8 +27,6 @@ AUDITED = frozenset({
 WRAPPED = ("write", "pwrite", "writev", "fsync", "fdatasync")
 RETURN = "return"
 """Where an operation is done, and its answer is not given yet."""
-
-ELSEWHERE = SERVER | {Fault.CONNECTION_CUT}
 
 Act = Callable[[Order, str], None]
 Cutting = Callable[[Order, str], AbstractContextManager[None]]
@@ -73,7 +71,7 @@ class Striker:
             yield
             self._recovers = self._recovers and phase is Phase.RECOVERY
             return
-        if order.fault in ELSEWHERE:
+        if order.fault in REMOTE:
             # Its steps are in another process; the blow falls while the operation is under way.
             if order.fault in SERVER:
                 self._strike(order, operation)

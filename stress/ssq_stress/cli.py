@@ -212,11 +212,13 @@ def subjects(json: Json = False) -> int:
 
 @app.command()
 def explain(
-    invariant: Annotated[str | None, typer.Argument(help="Which one; without it, all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="An invariant, or a fault; without it, all invariants are listed.")
+    ] = None,
     json: Json = False,
 ) -> int:
-    """Say what an invariant requires, and show a smallest history that breaks it."""
-    return explanation.explain(invariant, as_json=json)
+    """Say what an invariant requires, and show a smallest history that breaks it; or what a fault does."""
+    return explanation.explain(name, as_json=json)
 
 
 def run(arguments: Sequence[str]) -> int:

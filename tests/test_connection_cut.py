@@ -186,6 +186,14 @@ def test_an_operation_of_fewer_requests_is_struck_at_its_last(scene, kind):
     assert scene.told == [("w1", "connection-cut", f"{kind}|request 1 of claim")]
 
 
+def test_an_operation_without_requests_voids_the_order(scene):
+    """What asks for nothing can't be cut off, and keeps its worker from no other order."""
+    scene.order(REPLY_LOST, 1)
+    scene.queue.claim()
+
+    assert (scene.told, scene.slot.is_ordered) == ([], False)
+
+
 def test_an_order_ends_with_its_operation(scene):
     """Once the worker has lost something, its next requests go through."""
     scene.order(REQUEST_LOST, 1)

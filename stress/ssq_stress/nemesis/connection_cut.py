@@ -64,11 +64,13 @@ def around(victim: Victim, order: Order, operation: str) -> Iterator[None]:
         finally:
             is_done, seen = map(int, said(OVER.decode()).split())
             if is_done:
-                victim.slot.withdraw()
                 where = f"request {loss.request} of {operation}"
                 victim.log.single(victim.name, Fault.CONNECTION_CUT, value=f"{loss.kind}|{where}")
-            elif seen:
+            if seen and not is_done:
                 victim.slot.aim(loss.point_of(min(seen, loss.request)))
+            else:
+                # One that asks for nothing can't be cut off: it must not keep a worker from other orders.
+                victim.slot.withdraw()
 
 
 @contextmanager

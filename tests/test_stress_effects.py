@@ -53,6 +53,19 @@ def test_late_is_no_clash():
     assert (found.clashes, found.outlived) == ((), 1)
 
 
+@pytest.mark.scenario("stress/begun-too-late")
+def test_who_begins_after_its_lease_is_not_accused():
+    """Who slept through its lease, and begins while the next holder works, is counted, and not accused."""
+    history = h("w1 enqueue j1", "w1 claim j1#1", "+62s", "w2 claim j1#2", terms=TERMS)
+    (first, _), (second, second_ns) = claims_of(history)
+    found = compared(
+        history,
+        [[effect("begin", second, "w2", second_ns + 1), effect("begin", first, "w1", second_ns + SECOND)]],
+    )
+
+    assert (found.clashes, found.outlived) == ((), 1)
+
+
 def test_a_dead_holder_works_no_more():
     """Who died while it worked did not work on, although it never wrote that it ended."""
     history = h("w1 enqueue j1", "w1 claim j1#1", "w1 dies", "+5s", "w2 claim j1#2", terms=TERMS)

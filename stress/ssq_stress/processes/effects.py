@@ -119,7 +119,8 @@ def compared(history: History, jobs: Iterable[list[Effect]]) -> Findings:
         clashes += [_unclaimed(each) for each in done if (each.job_id, each.claim_id) not in claims]
         known = [each for each in done if (each.job_id, each.claim_id) in claims]
         for first, second in _overlapping(known, rights):
-            if second.begin_ns < rights.until_ns(first):
+            # The later one may have slept since it was given the job, and begin when it has lost it.
+            if second.begin_ns < min(rights.until_ns(first), rights.until_ns(second)):
                 clashes.append(_overlap(history, claims, first, second))
             else:
                 outlived += 1

@@ -106,6 +106,11 @@ def stress(
     if junit is not None:
         suite = f"ssq stress {report.subject}"
         write_junit(junit, report.verdicts, suite=suite, seed=report.seed, history=report.history)
+    _show(report, story, sought, as_json=as_json)
+    return exit_code(report.verdicts)
+
+
+def _show(report: "Report", story: list[Text], sought: "Sought", *, as_json: bool) -> None:
     if as_json:
         document = msgspec.to_builtins(report) | {"verdicts": verdict_documents(report.verdicts)}
         say_json(document | {"simulated": msgspec.to_builtins(sought)})
@@ -114,7 +119,6 @@ def stress(
         say(simulated_lines(report, sought, columns=width()))
         say(stories(report.verdicts))
         say(last_lines(report))
-    return exit_code(report.verdicts)
 
 
 def lines(report: "Report", story: list[Text], *, columns: int) -> list[Text]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssq_stress.processes.effects import Effect, Effects, compared, file_name, read
+from ssq_stress.processes.effects import Effect, Effects, compared, read, shard
 from ssq_verify.history import Terms
 from ssq_verify.notation import h
 
@@ -105,4 +105,15 @@ def test_files_hold_what_was_written(tmp_path):
 
     assert (begin.f, end.f, begin.job_id) == ("begin", "end", "a/b")
     assert begin.time_ns <= end.time_ns
-    assert file_name("w1-0-7") == "w1-0-7.jsonl"
+
+
+def test_a_cut_line_spoils_no_other(tmp_path):
+    """What a kill left of a line is dropped, and what others wrote to that file behind it is read."""
+    jobs = [f"j{number}" for number in range(1_000)]
+    first, second = [job for job in jobs if shard(job) == shard("j1")][:2]
+    Effects(tmp_path).write("begin", job_id=first, claim_id="c1", worker="w1")
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+    Effects(tmp_path).write("begin", job_id=second, claim_id="c2", worker="w2")
+
+    assert [[effect.job_id for effect in job] for job in read(tmp_path)] == [[second]]

@@ -150,6 +150,10 @@ def stress(
             help="Let clocks differ by so much, and hold the queue to it. [default: what it promises]",
         ),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Instead of --for: put so many through, and ack nearly all at once."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other timetables.")] = 0,
     profile: Annotated[
         StressProfile, typer.Option(help="How often each fault must strike each phase: once, 30 times.")
@@ -170,6 +174,7 @@ def stress(
             faults=faults,
             rate=rate,
             skew=skew,
+            jobs=jobs,
             seed=seed,
             profile=profile.value,
             out=out or commands.new_folder(subject),

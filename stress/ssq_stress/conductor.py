@@ -10,6 +10,7 @@ from ssq_stress.nemesis.server import Outages
 from ssq_stress.nemesis.skew import WrongClock
 from ssq_stress.processes.board import Field, Head
 from ssq_stress.processes.log import MONOTONIC_NS
+from ssq_stress.processes.workload import Workload, hard, heavy
 from ssq_stress.supervisor import Supervisor
 from ssq_verify.history import Terms
 
@@ -54,8 +55,17 @@ class Round:
     """Strike only there: where earlier rounds did not."""
     is_full: bool = False
     """Go on for up to twice the time until every fault has struck where it can."""
+    jobs: int | None = None
+    """Put so many through, in whatever time."""
     strikes: int | None = None
     """End the faults after so many, in whatever time: it then does not matter how slow the machine is."""
+
+    @property
+    def workload(self) -> Workload:
+        """What the workers do."""
+        if self.jobs is not None:
+            return heavy(self.jobs)
+        return hard(is_deadly=Fault.KILL in self.faults, is_search=self.cells is not None)
 
 
 class Conductor:
@@ -94,22 +104,25 @@ class Conductor:
             self._upcoming = next(self._timetable, None)
         # Whoever is to be struck in a takeover must be free at that moment.
         first = sorted(self._waiting, key=lambda strike: strike.order.phase is not Phase.RECLAIM)
-        self._waiting = [strike for strike in first if not self._is_done(strike)][:WAITING_MAX]
+        waiting = [strike for strike in first if not self._is_done(strike)]
+        self._waiting = waiting[:WAITING_MAX] if self._plan.jobs is None else _one_of_each(waiting)
 
     @property
     def is_over(self) -> bool:
         """Whether the round has been struck for long enough."""
         if self._plan.strikes is not None:
             return self.struck >= self._plan.strikes
-        if self._operations() > OPERATIONS_MAX:
+        if self._total(Field.OPERATIONS) > OPERATIONS_MAX:
+            return True
+        if self._plan.jobs is not None and self._total(Field.ENQUEUED) >= self._plan.jobs:
             return True
         lasted = (MONOTONIC_NS() - self._begun_ns) / 1e9
         if not self._plan.is_full or lasted < self._plan.seconds:
             return lasted >= self._plan.seconds
         return self._are_all_struck or lasted > 2 * self._plan.seconds
 
-    def _operations(self) -> int:
-        return sum(self._supervisor.slot(worker).get(Field.OPERATIONS) for worker in range(self._crew.size))
+    def _total(self, field: Field) -> int:
+        return sum(self._supervisor.slot(worker).get(field) for worker in range(self._crew.size))
 
     @property
     def _are_all_struck(self) -> bool:
@@ -118,7 +131,7 @@ class Conductor:
         return not is_open and all(count <= 0 for count in self._wanted.values())
 
     def _due_ns(self, strike: Strike) -> int:
-        return self._begun_ns + round(strike.at_seconds * 1e9)
+        return self._begun_ns + round(strike.at_seconds / self._plan.workload.pace * 1e9)
 
     def _is_done(self, strike: Strike) -> bool:
         """Strike, or give the order; False if nobody can take it now."""
@@ -128,6 +141,8 @@ class Conductor:
         turned = able[strike.worker % len(able) :] + able[: strike.worker % len(able)]
         reclaimer = self._supervisor.board.head(Head.RECLAIMER) - 1
         ready = [worker for worker in turned if worker != reclaimer and self._supervisor.is_ready(worker)]
+        if self._plan.jobs is not None and len(ready) * 2 < len(able):
+            return False
         if strike.is_random:
             # On a machine so busy that nobody is at work yet, who is on the way there is struck.
             ready = ready or [worker for worker in turned if self._supervisor.is_alive(worker)]
@@ -183,6 +198,12 @@ class Conductor:
         if phase is Phase.ENQUEUE:
             return producers
         return consumers + producers if phase is Phase.IDLE else consumers
+
+
+def _one_of_each(waiting: list[Strike]) -> list[Strike]:
+    """Return one strike for each place: who was away is not to meet at once all that was due by then."""
+    ordered = [strike for strike in waiting if not strike.is_random]
+    return list({(strike.order.fault, strike.order.phase): strike for strike in ordered}.values())
 
 
 def _orders(phase: Phase) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from ssq_stress import coverage
+from ssq_stress import coverage, latency
 from ssq_stress.faults import SERVER, Fault, Phase
 from ssq_stress.processes import effects
 from ssq_stress.processes.assignment import Folders
@@ -43,6 +43,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     outlived: int
     clashes: tuple[Clash, ...]
     clash_count: int
+    claims: str
+    """How long they took, encoded."""
     tally: dict[str, int]
     """Operations, claims, and so on, by name."""
     struck: dict[str, tuple[str, ...]]
@@ -83,6 +85,7 @@ def judge_round(
         outlived=findings.outlived,
         clashes=_kept(findings, number, base),
         clash_count=len(findings.clashes),
+        claims=latency.claims(history),
         tally=dict(tally(history)),
         struck=dict(_struck(history, found)),
     )

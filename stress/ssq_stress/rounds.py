@@ -4,6 +4,7 @@ Rounds differ in their faults, for what some faults make undecidable (a claim th
 job) must not stay undecided: the order of jobs, say, is judged where nobody dies.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,7 +25,7 @@ from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 from ssq_stress.processes.looking import held_to
 from ssq_stress.servers import Server
 from ssq_stress.supervisor import Supervisor, ended, raise_if_reported, started
-from ssq_stress.worker import BACKLOG, backlog
+from ssq_stress.worker import backlog
 from ssq_verify.execution import DRAIN_WORKER
 from ssq_verify.history import Terms
 from ssq_verify.scenario import Settings
@@ -35,10 +36,6 @@ TOLD_EVERY_NS = 200_000_000
 FILL_SECONDS_MAX = 10.0
 DRAIN_SECONDS_MAX = 90.0
 ATTEMPTS_WITHOUT_END = 1_000_000
-LATE_WEIGHT, LATE_WEIGHT_IN_PEACE = 1.5, 30.0
-"""Where workers are killed, few live as long as a lease; so elsewhere more must, or nobody would be late."""
-LEAVE_WEIGHT = 12.0
-"""In a round that strikes only here and there, more jobs must be left for others to take over."""
 LULLED = frozenset({Fault.PAUSE, Fault.SKEW})
 """Where nothing else strikes, every claim's outcome is known, and what a lull shows can be judged."""
 
@@ -76,6 +73,8 @@ class Ring:
     ) -> None:
         self.fault_seconds = 0.0
         """How long the faults lasted."""
+        self.enqueued = 0
+        """How many jobs were, when all was over."""
         self._plan, self._crew, self._settings = plan, crew, settings
         self._load, self._tell, self._server = load, tell, server
         self._folder = folder
@@ -135,6 +134,8 @@ class Ring:
             self._drain(supervisor)
             supervisor.close()
             self._drain_alone(supervisor, folders, log)
+            slots = [supervisor.slot(worker) for worker in range(self._crew.size)]
+            self.enqueued = sum(slot.get(Field.ENQUEUED) for slot in slots)
         finally:
             supervisor.close()
             log.close()
@@ -146,7 +147,7 @@ class Ring:
         return [self._assignment(folders, name, number, role) for number, (name, role) in enumerate(names)]
 
     def _assignment(self, folders: Folders, name: str, number: int, role: Role) -> Assignment:
-        rate = self._crew.rate
+        rate, jobs = self._crew.rate, self._plan.workload.jobs
         return Assignment(
             load=self._load,
             name=name,
@@ -156,8 +157,8 @@ class Ring:
             folders=folders,
             settings=self._settings,
             seed=self._plan.seed,
-            late_weight=LATE_WEIGHT if Fault.KILL in self._plan.faults else LATE_WEIGHT_IN_PEACE,
-            leave_weight=1.0 if self._plan.cells is None else LEAVE_WEIGHT,
+            workload=self._plan.workload,
+            share=None if jobs is None else math.ceil(jobs / self._crew.producers),
             skew_seconds=self._skew_seconds,
             base_ns=time.time_ns() - MONOTONIC_NS(),
             rate=None if rate is None else rate / self._crew.producers,
@@ -166,7 +167,9 @@ class Ring:
     def _fill(self, supervisor: Supervisor) -> None:
         """Let producers fill the queue."""
         self._begin(supervisor, "fill", Stage.FILL, FILL_SECONDS_MAX)
-        while not self._is_late() and backlog(supervisor.board, self._crew.size - 1) < BACKLOG:
+        workload = self._plan.workload
+        enough = min(workload.backlog, workload.jobs or workload.backlog)
+        while not self._is_late() and backlog(supervisor.board, self._crew.size - 1) < enough:
             self._wait(supervisor)
 
     def _wrong_clocks(self, supervisor: Supervisor, log: EventLog) -> skew.WrongClocks:

@@ -16,10 +16,11 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from ssq_stress import coverage
+from ssq_stress import coverage, latency
 from ssq_stress.conductor import Crew, Round
 from ssq_stress.faults import REMOTE, Fault, elsewhere
 from ssq_stress.judging import Judged, judge_round, prepare
+from ssq_stress.latency import Latency
 from ssq_stress.nemesis import connection_cut, disk_full, skew
 from ssq_stress.nemesis.server import NOT_OURS
 from ssq_stress.nemesis.skew import WrongClock
@@ -32,6 +33,7 @@ from ssq_stress.processes.fetching import loader
 from ssq_stress.rounds import Ring, Seen, tail_seconds
 from ssq_stress.servers import Server
 from ssq_stress.side_verdicts import coverage_verdict, side_effects_verdict, summed
+from ssq_stress.volume import rounds_of
 from ssq_verify import judge
 from ssq_verify.history import Header, Terms
 from ssq_verify.scenario import Settings
@@ -76,6 +78,8 @@ class Plan:
     producers: int = 2
     faults: frozenset[Fault] = frozenset(Fault)
     rate: float | None = None
+    jobs: int | None = None
+    """Go on until so many are enqueued, and done with, in whatever time."""
     seed: int = 0
     profile: str = "ci"
     strikes: int | None = None
@@ -126,6 +130,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How often the power failed; what came of it is in a history of its own."""
     tally: dict[str, int]
     rounds: int
+    jobs: int
+    """How many were enqueued, of those whose enqueueing returned."""
+    claim_latency: Latency | None
+    """Of claims that returned while faults struck."""
+    rounds_seconds: float
+    """How long all rounds took, each with its end."""
     seconds: float
     seconds_to_verdict: float
     """From the end of the last round to here."""
@@ -171,7 +181,7 @@ def stress(
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as judges:
         run.through_rounds(judges)
         lost = _losses(subject, plan, out, width)
-        ended = time.monotonic()
+        ended = time.monotonic() if lost.count else run.ended
         results = [pending.result() for pending in run.pending]
     judged = [result for result, _ in results]
     matrix = summed(each.matrix for each in judged)
@@ -192,6 +202,9 @@ def stress(
         power_losses=lost.count,
         tally=summed(each.tally for each in judged),
         rounds=len(judged),
+        jobs=run.enqueued,
+        claim_latency=latency.together(each.claims for each in judged),
+        rounds_seconds=round(run.ended - begun, 3),
         seconds=round(ended - begun, 3),
         seconds_to_verdict=round(time.monotonic() - ended, 3),
         clashes=tuple(clash for each in judged for clash in each.clashes),
@@ -252,6 +265,9 @@ class _Run:
     kill_seconds: dict[int, float] = field(default_factory=dict)
     """How long kills were to strike, of each round in which they kept their pace."""
     started: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
+    """When the last round was over."""
+    enqueued: int = 0
 
     def through_rounds(self, judges: ProcessPoolExecutor) -> None:
         """Run all rounds, and hand each to the judge."""
@@ -279,11 +295,16 @@ class _Run:
             self.pending.append(
                 judges.submit(judge_round, folders, header, each.number, self.out, self.width)
             )
+        self.enqueued += ring.enqueued
+        self.ended = time.monotonic()
 
     def rounds(self) -> Iterator[Round]:
         """Yield the rounds that fit into the time, each when the one before is over."""
         tail, until = tail_seconds(self.plan.settings), self.started + self.plan.seconds
         kinds = kinds_of(self.faults)
+        if self.plan.jobs is not None:
+            yield from rounds_of(self.plan.jobs, kinds, seed=self.plan.seed, enqueued=lambda: self.enqueued)
+            return
         for number in count():
             # A round that had done its operations before its time leaves some for more.
             left = until - time.monotonic()

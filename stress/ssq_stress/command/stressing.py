@@ -32,6 +32,7 @@ from ssq_verify.verdict import exit_code
 
 if TYPE_CHECKING:
     from ssq_stress.back_to_simulation import Sought
+    from ssq_stress.latency import Latency
     from ssq_stress.runner import Report
 
 TOLD = {
@@ -63,6 +64,7 @@ def stress(
     faults: str,
     rate: float | None,
     skew: float | None,
+    jobs: int | None,
     seed: int,
     profile: str,
     out: Path,
@@ -87,6 +89,7 @@ def stress(
         producers=producers,
         faults=chosen,
         rate=rate,
+        jobs=jobs,
         seed=seed,
         profile=profile,
         takes_power=takes_power(faults),
@@ -195,5 +198,12 @@ def _told(report: "Report") -> str:
         counts.append(f"{report.kills:,} kills, {report.kills_per_second:.1f} a second while kills struck")
     if report.power_losses:
         counts.append(f"{report.power_losses} losses of power")
+    if report.claim_latency is not None:
+        counts.append(_latency(report.claim_latency))
     rounds = f"{report.rounds} rounds" if report.rounds != 1 else "1 round"
     return " · ".join([f"{rounds}, {report.seconds:.0f} s", *counts])
+
+
+def _latency(claims: "Latency") -> str:
+    shares = f"p50 {claims.p50_ms:.1f}, p95 {claims.p95_ms:.1f}, p99 {claims.p99_ms:.1f}"
+    return f"claims took {shares}, at most {claims.max_ms:.0f} ms"

@@ -31,6 +31,8 @@ SUPERVISOR = "~supervisor"
 """Its file sorts behind the workers': at one instant, a death comes after all that the dead one did."""
 NICE = 5
 CLASHES_MAX = 20
+HISTORY_BYTES_MAX = 1_000_000_000
+"""A long run would fill the disk with what nobody can read; from there on only what broke is kept."""
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +78,8 @@ def judge_round(
     findings = effects.compared(history, jobs)
     found = judge.evidence(history)
     told = told_shortest(history, found, width)
-    base = append(history, out / "history.jsonl", number)
+    is_broken = bool(findings.clashes) or any(each.violation is not None for each in found)
+    base = append(history, out / "history.jsonl", number, is_needed=is_broken)
     judged = Judged(
         number=number,
         evidence=tuple(_placed(each, number, base) for each in found),
@@ -105,8 +108,13 @@ def merged(folder: Path, header: Header) -> History:
     return History(header=header, events=tuple(everything))
 
 
-def append(history: History, path: Path, number: int) -> int:
-    """Add a round to the history file as the run of that number; return where its first event stands."""
+def append(history: History, path: Path, number: int, *, is_needed: bool = True) -> int:
+    """Add a round to the history file as the run of that number; return where its first event stands.
+
+    To a long file only a round is added that shows something broken.
+    """
+    if not is_needed and path.exists() and path.stat().st_size > HISTORY_BYTES_MAX:
+        return 0
     base = _length(path)
     encode = msgspec.json.Encoder().encode
     with path.open("ab") as lines:

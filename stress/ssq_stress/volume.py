@@ -7,14 +7,15 @@ from ssq_stress.conductor import Round
 from ssq_stress.faults import Fault
 
 JOBS_PER_ROUND = 25_000
-"""Three operations a job, and some: the last round is judged within the seconds that a verdict may take."""
+JOBS_IN_THE_END = 4_000
+"""The last rounds are ever shorter, so that little is left to judge when the last one is over."""
 ROUND_SECONDS_MAX = 900.0
 
 
 def rounds_of(
     jobs: int, kinds: Sequence[frozenset[Fault]], *, seed: int, enqueued: Callable[[], int]
 ) -> Iterator[Round]:
-    """Yield rounds until so many jobs are enqueued, or one enqueues nothing; all of about the same size."""
+    """Yield rounds until so many jobs are enqueued, or one enqueues nothing."""
     before = -1
     for number in count():
         left = jobs - enqueued()
@@ -26,5 +27,12 @@ def rounds_of(
             faults=kinds[number % len(kinds)],
             seconds=ROUND_SECONDS_MAX,
             seed=f"{seed}/{number}",
-            jobs=round(left / -(-left // JOBS_PER_ROUND)),
+            jobs=share(left),
         )
+
+
+def share(left: int) -> int:
+    """Return how many of the jobs that are left the next round has."""
+    if left <= JOBS_IN_THE_END:
+        return left
+    return min(JOBS_PER_ROUND, max(left // 2, JOBS_IN_THE_END))

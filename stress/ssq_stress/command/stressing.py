@@ -198,8 +198,11 @@ def _told(report: "Report") -> str:
         counts.append(f"{report.kills:,} kills, {report.kills_per_second:.1f} a second while kills struck")
     if report.power_losses:
         counts.append(f"{report.power_losses} losses of power")
+    per_minute = report.jobs / max(report.rounds_seconds, 1e-3) * 60
+    counts.append(f"{report.jobs:,} jobs enqueued, {per_minute:,.0f} a minute")
     if report.claim_latency is not None:
         counts.append(_latency(report.claim_latency))
+    counts.append(f"verdict {report.seconds_to_verdict:.1f} s after the end")
     rounds = f"{report.rounds} rounds" if report.rounds != 1 else "1 round"
     return " · ".join([f"{rounds}, {report.seconds:.0f} s", *counts])
 

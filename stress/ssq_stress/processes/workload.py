@@ -68,7 +68,7 @@ HEAVY = Workload(
     work_seconds=(0.0,),
     again_share=0.0,
     backlog=HEAVY_BACKLOG,
-    pace=0.4,
+    pace=0.15,
 )
 
 

@@ -112,17 +112,14 @@ class Conductor:
         """Whether the round has been struck for long enough."""
         if self._plan.strikes is not None:
             return self.struck >= self._plan.strikes
-        if self._total(Field.OPERATIONS) > OPERATIONS_MAX:
+        if self._supervisor.board.total(Field.OPERATIONS) > OPERATIONS_MAX:
             return True
-        if self._plan.jobs is not None and self._total(Field.ENQUEUED) >= self._plan.jobs:
+        if self._plan.jobs is not None and self._supervisor.board.total(Field.ENQUEUED) >= self._plan.jobs:
             return True
         lasted = (MONOTONIC_NS() - self._begun_ns) / 1e9
         if not self._plan.is_full or lasted < self._plan.seconds:
             return lasted >= self._plan.seconds
         return self._are_all_struck or lasted > 2 * self._plan.seconds
-
-    def _total(self, field: Field) -> int:
-        return sum(self._supervisor.slot(worker).get(field) for worker in range(self._crew.size))
 
     @property
     def _are_all_struck(self) -> bool:

@@ -4,7 +4,6 @@ Rounds differ in their faults, for what some faults make undecidable (a claim th
 job) must not stay undecided: the order of jobs, say, is judged where nobody dies.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,7 +24,6 @@ from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 from ssq_stress.processes.looking import held_to
 from ssq_stress.servers import Server
 from ssq_stress.supervisor import Supervisor, ended, raise_if_reported, started
-from ssq_stress.worker import backlog
 from ssq_verify.execution import DRAIN_WORKER
 from ssq_verify.history import Terms
 from ssq_verify.scenario import Settings
@@ -134,8 +132,7 @@ class Ring:
             self._drain(supervisor)
             supervisor.close()
             self._drain_alone(supervisor, folders, log)
-            slots = [supervisor.slot(worker) for worker in range(self._crew.size)]
-            self.enqueued = sum(slot.get(Field.ENQUEUED) for slot in slots)
+            self.enqueued = board.total(Field.ENQUEUED)
         finally:
             supervisor.close()
             log.close()
@@ -147,7 +144,7 @@ class Ring:
         return [self._assignment(folders, name, number, role) for number, (name, role) in enumerate(names)]
 
     def _assignment(self, folders: Folders, name: str, number: int, role: Role) -> Assignment:
-        rate, jobs = self._crew.rate, self._plan.workload.jobs
+        rate = self._crew.rate
         return Assignment(
             load=self._load,
             name=name,
@@ -158,7 +155,6 @@ class Ring:
             settings=self._settings,
             seed=self._plan.seed,
             workload=self._plan.workload,
-            share=None if jobs is None else math.ceil(jobs / self._crew.producers),
             skew_seconds=self._skew_seconds,
             base_ns=time.time_ns() - MONOTONIC_NS(),
             rate=None if rate is None else rate / self._crew.producers,
@@ -169,7 +165,7 @@ class Ring:
         self._begin(supervisor, "fill", Stage.FILL, FILL_SECONDS_MAX)
         workload = self._plan.workload
         enough = min(workload.backlog, workload.jobs or workload.backlog)
-        while not self._is_late() and backlog(supervisor.board, self._crew.size - 1) < enough:
+        while not self._is_late() and supervisor.board.backlog < enough:
             self._wait(supervisor)
 
     def _wrong_clocks(self, supervisor: Supervisor, log: EventLog) -> skew.WrongClocks:
@@ -258,15 +254,14 @@ class Ring:
         if now_ns < self._told_ns + TOLD_EVERY_NS:
             return
         self._told_ns = now_ns
-        slots = [supervisor.slot(worker) for worker in range(self._crew.size)]
-        counts = {counter: sum(slot.get(counter) for slot in slots) for counter in COUNTERS}
+        counts = {counter: supervisor.board.total(counter) for counter in COUNTERS}
         self._tell(
             Seen(
                 stage=self._stage,
                 seconds_left=max(0.0, (self._until_ns - now_ns) / 1e9) if self._stage == "faults" else 0.0,
                 operations=counts[Field.OPERATIONS],
                 operations_per_second=counts[Field.OPERATIONS] * 1e9 / max(1, now_ns - self._begun_ns),
-                backlog=max(0, backlog(supervisor.board, self._crew.size - 1)),
+                backlog=max(0, supervisor.board.backlog),
                 reclaims=counts[Field.RECLAIMED],
                 crashes=supervisor.crashes,
                 struck=0 if self._conductor is None else self._conductor.struck,

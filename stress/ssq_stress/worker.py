@@ -11,7 +11,7 @@ from typing import Any
 from ssq_stress.faults import Phase
 from ssq_stress.processes import host
 from ssq_stress.processes.assignment import Assignment, Role, patience_seconds, reporting
-from ssq_stress.processes.board import Board, Field, Head, Stage
+from ssq_stress.processes.board import Field, Head, Stage
 from ssq_stress.processes.desk import Desk
 from ssq_stress.processes.effects import Effects
 from ssq_stress.processes.log import MONOTONIC_NS
@@ -78,22 +78,15 @@ class _Worker:
 
     def _produce(self, stage: Stage) -> bool:
         """Enqueue one job, if there is room for one."""
-        if self._has_made_its_share():
+        if self._are_all_made():
             return False
         if stage is Stage.FAULTS and self._assignment.rate is not None:
             due = (MONOTONIC_NS() - self._begun_ns) / 1e9 * self._assignment.rate
             if self._made >= due:
                 return False
-        elif (
-            backlog(self._board, self._assignment.number) >= self._workload.backlog
-            and not self._slot.is_ordered
-        ):
+        elif self._board.backlog >= self._workload.backlog and not self._slot.is_ordered:
             return False
-        again = (
-            self._terms.idempotent_enqueue
-            and self._recent
-            and self._rng.random() < self._workload.again_share
-        )
+        again = self._terms.idempotent_enqueue and self._recent and self._is_again()
         job_id = self._rng.choice(self._recent) if again else self._new_id()
         payload = self._rng.randbytes(self._rng.randrange(PAYLOAD_BYTES_MAX))
         came_back, _ = self._desk.ask("enqueue", job_id, payload=payload)
@@ -106,15 +99,12 @@ class _Worker:
         self._made += 1
         return came_back
 
-    def _has_no_room(self) -> bool:
-        return backlog(self._board, self._assignment.number) >= self._workload.backlog
-
     def _is_again(self) -> bool:
         return self._rng.random() < self._workload.again_share
 
-    def _has_made_its_share(self) -> bool:
-        share = self._assignment.share
-        return share is not None and self._slot.get(Field.ENQUEUED) >= share
+    def _are_all_made(self) -> bool:
+        jobs = self._workload.jobs
+        return jobs is not None and self._board.total(Field.ENQUEUED) >= jobs
 
     def _new_id(self) -> str:
         return f"{self._name}-{self._assignment.generation}-{self._made}"
@@ -238,9 +228,3 @@ def _last(seconds: float) -> None:
     # Asked to sleep for no time, the system lets others go first.
     if seconds:
         time.sleep(seconds)
-
-
-def backlog(board: Board, workers: int) -> int:
-    """Return about how many jobs wait, by the counts of so many workers: enqueued, less claimed at first."""
-    slots = [board.slot(number) for number in range(workers + 1)]
-    return sum(each.get(Field.ENQUEUED) - each.get(Field.CLAIMED) for each in slots)

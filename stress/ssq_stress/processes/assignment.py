@@ -68,8 +68,6 @@ class Assignment:
     base_ns: int
     """What has to be added to CLOCK_MONOTONIC for the true date."""
     workload: Workload
-    share: int | None = None
-    """producer: how many jobs it is to enqueue; None: as many as the time allows."""
     rate: float | None = None
     """producer: how many jobs a second; None: as many as are taken."""
 

@@ -49,6 +49,12 @@ def powerless() -> list[Results]:
     return _output("power_losses")["runs"]
 
 
+def milled() -> list[Results]:
+    """Put a million jobs through PostgreSQL, and kill workers all along; that takes up to some hours."""
+    finished = [option for option in ("--read", os.environ.get("SSQ_MILLION")) if option]
+    return _output("million", *finished)["runs"]
+
+
 def _output(script: str, *options: str) -> Any:
     command = [sys.executable, ROOT / f"benchmarks/{script}.py", *options, "--json"]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - our own
@@ -112,6 +118,30 @@ def power_losses_table(results: Results) -> Iterator[str]:
         yield _row(run["queue"], *parts, str(run["mended"] or ""), *_states(run["states"]))
 
 
+def million_table(results: Results) -> Iterator[str]:
+    """Yield the lines of what a million jobs took."""
+    yield from _where(results)
+    yield "Ten workers and five producers, killed all along, on the server that `ssq` starts; all is recorded"
+    yield "and judged, in rounds while the next one runs. Latency is of claims while workers were killed."
+    yield ""
+    claims = ("claim p50", "p95", "p99", "max")
+    counts = ("kills", "attempts after the first", "dead letters", "violations")
+    yield _row("jobs", "operations", "time", "jobs/min", *counts, *claims, "verdict after the end")
+    yield _row(*["---:"] * 13)
+    for run in results["runs"]:
+        minutes, latency = run["seconds"] / 60, run["claim_ms"]
+        counted = (run["kills"], run["attempts_after_the_first"], run["dead"], len(run["violated"]))
+        yield _row(
+            f"{run['jobs']:,}",
+            f"{run['operations']:,}",
+            f"{minutes:.0f} min",
+            f"{run['jobs'] / minutes:,.0f}",
+            *(f"{count:,}" for count in counted),
+            *(f"{latency[name]:.0f} ms" for name in ("p50", "p95", "p99", "max")),
+            f"{run['seconds_to_verdict']:.1f} s",
+        )
+
+
 def _states(states: Results) -> tuple[str, str, str]:
     if not states["compared"]:
         return "", "", ""
@@ -132,12 +162,14 @@ MEASURES: dict[str, Callable[[], list[Results]]] = {
     "simulation": simulated,
     "comparison": compared,
     "power_losses": powerless,
+    "million": milled,
 }
 TABLES = {
     "judge": judge_table,
     "simulation": simulation_table,
     "comparison": comparison_table,
     "power_losses": power_losses_table,
+    "million": million_table,
 }
 
 

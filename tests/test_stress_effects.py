@@ -107,6 +107,7 @@ def test_files_hold_what_was_written(tmp_path):
     assert begin.time_ns <= end.time_ns
 
 
+@pytest.mark.scenario("stress/a-cut-line-of-another")
 def test_a_cut_line_spoils_no_other(tmp_path):
     """What a kill left of a line is dropped, and what others wrote to that file behind it is read."""
     jobs = [f"j{number}" for number in range(1_000)]

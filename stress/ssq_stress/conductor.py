@@ -18,6 +18,8 @@ WAITING_MAX = 200
 """Strikes that nobody can take yet; a slow machine is not to meet all of them at its end."""
 OPERATIONS_MAX = 100_000
 """A round has no more, so that the last one is judged in a few seconds; another follows, if there is time."""
+STALLED_SECONDS = 30.0
+"""A round of so many jobs in which no job was enqueued for so long is over."""
 RECLAIM_NEAR_NS = 200_000_000
 """How soon a lease must end for a fault to wait for it."""
 CLAIM_ORDERS = 4
@@ -84,6 +86,7 @@ class Conductor:
         self.struck = 0
         self._plan, self._crew, self._supervisor = plan, crew, supervisor
         self._begun_ns, self._outages = begun_ns, outages
+        self._enqueued, self._enqueued_ns = 0, begun_ns
         self._blows: dict[int, Order] = {}
         """What a worker that stands for a blow was told, by its number."""
         cells = [cell for cell in applicable(plan.faults, terms) if plan.cells is None or cell in plan.cells]
@@ -105,7 +108,7 @@ class Conductor:
         # Whoever is to be struck in a takeover must be free at that moment.
         first = sorted(self._waiting, key=lambda strike: strike.order.phase is not Phase.RECLAIM)
         waiting = [strike for strike in first if not self._is_done(strike)]
-        self._waiting = waiting[:WAITING_MAX] if self._plan.jobs is None else _one_of_each(waiting)
+        self._waiting = waiting[:WAITING_MAX] if self._plan.jobs is None else one_of_each(waiting)
 
     @property
     def is_over(self) -> bool:
@@ -114,12 +117,19 @@ class Conductor:
             return self.struck >= self._plan.strikes
         if self._supervisor.board.total(Field.OPERATIONS) > OPERATIONS_MAX:
             return True
-        if self._plan.jobs is not None and self._supervisor.board.total(Field.ENQUEUED) >= self._plan.jobs:
-            return True
+        if self._plan.jobs is not None:
+            return self._are_all_enqueued(self._plan.jobs)
         lasted = (MONOTONIC_NS() - self._begun_ns) / 1e9
         if not self._plan.is_full or lasted < self._plan.seconds:
             return lasted >= self._plan.seconds
         return self._are_all_struck or lasted > 2 * self._plan.seconds
+
+    def _are_all_enqueued(self, jobs: int) -> bool:
+        """Whether so many are, or none was for so long that no more will be."""
+        enqueued, now_ns = self._supervisor.board.total(Field.ENQUEUED), MONOTONIC_NS()
+        if enqueued > self._enqueued:
+            self._enqueued, self._enqueued_ns = enqueued, now_ns
+        return enqueued >= jobs or now_ns > self._enqueued_ns + round(STALLED_SECONDS * 1e9)
 
     @property
     def _are_all_struck(self) -> bool:
@@ -197,7 +207,7 @@ class Conductor:
         return consumers + producers if phase is Phase.IDLE else consumers
 
 
-def _one_of_each(waiting: list[Strike]) -> list[Strike]:
+def one_of_each(waiting: list[Strike]) -> list[Strike]:
     """Return one strike for each place: who was away is not to meet at once all that was due by then."""
     ordered = [strike for strike in waiting if not strike.is_random]
     return list({(strike.order.fault, strike.order.phase): strike for strike in ordered}.values())

@@ -32,7 +32,7 @@ from ssq_stress.processes.effects import PROMISE, Clash
 from ssq_stress.processes.fetching import loader
 from ssq_stress.rounds import Ring, Seen, tail_seconds
 from ssq_stress.servers import Server
-from ssq_stress.side_verdicts import coverage_verdict, side_effects_verdict, summed
+from ssq_stress.side_verdicts import coverage_verdict, short_of, side_effects_verdict, summed
 from ssq_stress.volume import rounds_of
 from ssq_verify import judge
 from ssq_verify.history import Header, Terms
@@ -373,6 +373,8 @@ def _verdicts(judged: list[Judged], run: _Run, not_available: dict[Fault, str], 
     gate = coverage_verdict(
         judged, run.faults, run.terms, lost.reasons(not_available), profile=run.plan.profile
     )
+    if run.plan.jobs is not None:
+        gate = short_of(gate, run.plan.jobs, run.enqueued)
     return [*verdicts, side_effects_verdict(judged), gate]
 
 

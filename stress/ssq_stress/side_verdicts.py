@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from ssq_stress import coverage
 from ssq_stress.faults import Fault
 from ssq_stress.judging import Judged
@@ -55,6 +57,14 @@ def coverage_verdict(
         verdict=Finding.HOLDS,
         sentence=f"faults that struck: {struck:,}, in each of {cells} combinations of fault and phase",
     )
+
+
+def short_of(verdict: Verdict, jobs: int, enqueued: int) -> Verdict:
+    """Return the verdict on coverage of a run that was to put so many jobs through, and could not."""
+    if enqueued >= jobs or verdict.verdict is Finding.VIOLATED:
+        return verdict
+    sentence = f"only {enqueued:,} of {jobs:,} jobs could be enqueued; {verdict.sentence}"
+    return msgspec.structs.replace(verdict, verdict=Finding.VACUOUS, sentence=sentence)
 
 
 def _seldom(needed: int) -> str:

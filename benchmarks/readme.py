@@ -49,10 +49,9 @@ def powerless() -> list[Results]:
     return _output("power_losses")["runs"]
 
 
-def milled() -> list[Results]:
+def milled(*options: str) -> list[Results]:
     """Put a million jobs through PostgreSQL, and kill workers all along; that takes up to some hours."""
-    finished = [option for option in ("--read", os.environ.get("SSQ_MILLION")) if option]
-    return _output("million", *finished)["runs"]
+    return _output("million", *options)["runs"]
 
 
 def _output(script: str, *options: str) -> Any:
@@ -157,7 +156,7 @@ def _found(result: Results) -> str:
     return f"{result['seconds']:.2f} s ({of})" if 2 * result["found"] > result["of"] else of
 
 
-MEASURES: dict[str, Callable[[], list[Results]]] = {
+MEASURES: dict[str, Callable[..., list[Results]]] = {
     "judge": judged,
     "simulation": simulated,
     "comparison": compared,
@@ -173,11 +172,11 @@ TABLES = {
 }
 
 
-def measured(name: str) -> Results:
+def measured(name: str, *options: str) -> Results:
     """Run one benchmark; return its results and where they were measured."""
     load = round(os.getloadavg()[0], 1)
     where = {"python": platform.python_version(), "cores": os.cpu_count(), "load_average": load}
-    return {**where, "runs": MEASURES[name]()}
+    return {**where, "runs": MEASURES[name](*options)}
 
 
 def table(name: str) -> str:
@@ -201,10 +200,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--measure", choices=MEASURES)
+    parser.add_argument("--read", metavar="DIR", help="with --measure million: of a run that is over")
     parser.add_argument("--check", action="store_true")
     asked = parser.parse_args()
     if asked.measure is not None:
-        results = json.dumps(measured(asked.measure), indent=2)
+        options = () if asked.read is None else ("--read", asked.read)
+        results = json.dumps(measured(asked.measure, *options), indent=2)
         (RESULTS / f"{asked.measure}.json").write_text(results + "\n", encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     wanted = TABLE.sub(lambda found: found[1] + found[2] + table(found[1]), text)

@@ -82,8 +82,10 @@ class Talking:
             self.made.connect(self._url)
         answer = CLOSED
         try:
-            self.made.sendall(request)
-            answer = self.made.recv(99)
+            # The other side may have closed before the request, as well as before its answer.
+            with suppress(BrokenPipeError):
+                self.made.sendall(request)
+                answer = self.made.recv(99)
         finally:
             if answer == CLOSED:
                 self.close()

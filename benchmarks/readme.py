@@ -49,6 +49,11 @@ def powerless() -> list[Results]:
     return _output("power_losses")["runs"]
 
 
+def milled(*options: str) -> list[Results]:
+    """Put a million jobs through PostgreSQL, and kill workers all along; that takes up to some hours."""
+    return _output("million", *options)["runs"]
+
+
 def _output(script: str, *options: str) -> Any:
     command = [sys.executable, ROOT / f"benchmarks/{script}.py", *options, "--json"]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - our own
@@ -112,6 +117,30 @@ def power_losses_table(results: Results) -> Iterator[str]:
         yield _row(run["queue"], *parts, str(run["mended"] or ""), *_states(run["states"]))
 
 
+def million_table(results: Results) -> Iterator[str]:
+    """Yield the lines of what a million jobs took."""
+    yield from _where(results)
+    yield "Ten workers and five producers, killed all along, on the server that `ssq` starts; all is recorded"
+    yield "and judged, in rounds while the next one runs. Latency is of claims while workers were killed."
+    yield ""
+    claims = ("claim p50", "p95", "p99", "max")
+    counts = ("kills", "attempts after the first", "dead letters", "violations")
+    yield _row("jobs", "operations", "time", "jobs/min", *counts, *claims, "verdict after the end")
+    yield _row(*["---:"] * 13)
+    for run in results["runs"]:
+        minutes, latency = run["seconds"] / 60, run["claim_ms"]
+        counted = (run["kills"], run["attempts_after_the_first"], run["dead"], len(run["violated"]))
+        yield _row(
+            f"{run['jobs']:,}",
+            f"{run['operations']:,}",
+            f"{minutes:.0f} min",
+            f"{run['jobs'] / minutes:,.0f}",
+            *(f"{count:,}" for count in counted),
+            *(f"{latency[name]:.0f} ms" for name in ("p50", "p95", "p99", "max")),
+            f"{run['seconds_to_verdict']:.1f} s",
+        )
+
+
 def _states(states: Results) -> tuple[str, str, str]:
     if not states["compared"]:
         return "", "", ""
@@ -127,25 +156,27 @@ def _found(result: Results) -> str:
     return f"{result['seconds']:.2f} s ({of})" if 2 * result["found"] > result["of"] else of
 
 
-MEASURES: dict[str, Callable[[], list[Results]]] = {
+MEASURES: dict[str, Callable[..., list[Results]]] = {
     "judge": judged,
     "simulation": simulated,
     "comparison": compared,
     "power_losses": powerless,
+    "million": milled,
 }
 TABLES = {
     "judge": judge_table,
     "simulation": simulation_table,
     "comparison": comparison_table,
     "power_losses": power_losses_table,
+    "million": million_table,
 }
 
 
-def measured(name: str) -> Results:
+def measured(name: str, *options: str) -> Results:
     """Run one benchmark; return its results and where they were measured."""
     load = round(os.getloadavg()[0], 1)
     where = {"python": platform.python_version(), "cores": os.cpu_count(), "load_average": load}
-    return {**where, "runs": MEASURES[name]()}
+    return {**where, "runs": MEASURES[name](*options)}
 
 
 def table(name: str) -> str:
@@ -169,10 +200,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--measure", choices=MEASURES)
+    parser.add_argument("--read", metavar="DIR", help="with --measure million: of a run that is over")
     parser.add_argument("--check", action="store_true")
     asked = parser.parse_args()
     if asked.measure is not None:
-        results = json.dumps(measured(asked.measure), indent=2)
+        options = () if asked.read is None else ("--read", asked.read)
+        results = json.dumps(measured(asked.measure, *options), indent=2)
         (RESULTS / f"{asked.measure}.json").write_text(results + "\n", encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     wanted = TABLE.sub(lambda found: found[1] + found[2] + table(found[1]), text)

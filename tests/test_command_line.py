@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from ssq_stress.command import commands
+from ssq_stress.faults import POWER_LOSS, Fault
 from ssq_verify import history as history_module
 from ssq_verify.judge import IDS
 from ssq_verify.notation import h
@@ -233,6 +234,18 @@ def test_explain(ssq, name):
     assert "The usual bug" in out
     assert "✗ here" in out or name == "not-vacuous"
     assert all(document[key] for key in ("requirement", "sound_because", "usual_bug", "broken", "accepted"))
+
+
+@pytest.mark.scenario("command-line/a-fault-is-explained")
+@pytest.mark.parametrize("name", [*Fault, POWER_LOSS])
+def test_explain_a_fault(ssq, name):
+    """Each fault of stress is explained under its name."""
+    code, out, error = ssq("explain", name)
+    _, as_json, _ = ssq("explain", name, "--json")
+
+    assert (code, error) == (0, "")
+    assert out.splitlines()[0] == name
+    assert " ".join(out.split()[1:]) == json.loads(as_json)["meaning"]
 
 
 def test_explain_lists_all(ssq):

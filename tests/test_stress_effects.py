@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssq_stress.processes.effects import Effect, Effects, compared, file_name, read
+from ssq_stress.processes.effects import Effect, Effects, compared, read, shard
 from ssq_verify.history import Terms
 from ssq_verify.notation import h
 
@@ -53,6 +53,19 @@ def test_late_is_no_clash():
     assert (found.clashes, found.outlived) == ((), 1)
 
 
+@pytest.mark.scenario("stress/begun-too-late")
+def test_who_begins_after_its_lease_is_not_accused():
+    """Who slept through its lease, and begins while the next holder works, is counted, and not accused."""
+    history = h("w1 enqueue j1", "w1 claim j1#1", "+62s", "w2 claim j1#2", terms=TERMS)
+    (first, _), (second, second_ns) = claims_of(history)
+    found = compared(
+        history,
+        [[effect("begin", second, "w2", second_ns + 1), effect("begin", first, "w1", second_ns + SECOND)]],
+    )
+
+    assert (found.clashes, found.outlived) == ((), 1)
+
+
 def test_a_dead_holder_works_no_more():
     """Who died while it worked did not work on, although it never wrote that it ended."""
     history = h("w1 enqueue j1", "w1 claim j1#1", "w1 dies", "+5s", "w2 claim j1#2", terms=TERMS)
@@ -92,4 +105,16 @@ def test_files_hold_what_was_written(tmp_path):
 
     assert (begin.f, end.f, begin.job_id) == ("begin", "end", "a/b")
     assert begin.time_ns <= end.time_ns
-    assert file_name("w1-0-7") == "w1-0-7.jsonl"
+
+
+@pytest.mark.scenario("stress/a-cut-line-of-another")
+def test_a_cut_line_spoils_no_other(tmp_path):
+    """What a kill left of a line is dropped, and what others wrote to that file behind it is read."""
+    jobs = [f"j{number}" for number in range(1_000)]
+    first, second = [job for job in jobs if shard(job) == shard("j1")][:2]
+    Effects(tmp_path).write("begin", job_id=first, claim_id="c1", worker="w1")
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+    Effects(tmp_path).write("begin", job_id=second, claim_id="c2", worker="w2")
+
+    assert [[effect.job_id for effect in job] for job in read(tmp_path)] == [[second]]

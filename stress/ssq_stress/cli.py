@@ -143,8 +143,8 @@ def stress(
         str,
         typer.Option(
             metavar="A,B",
-            help="Of kill, pause, skew, io-error, disk-full, server-kill, server-pause, power-loss;"
-            " or all, or none.",
+            help="Of kill, pause, skew, io-error, disk-full, server-kill, server-pause, connection-cut,"
+            " power-loss; or all, or none.",
         ),
     ] = "all",
     rate: Annotated[
@@ -157,6 +157,10 @@ def stress(
             metavar="SECONDS",
             help="Let clocks differ by so much, and hold the queue to it. [default: what it promises]",
         ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Instead of --for: put so many through, and ack nearly all at once."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other timetables.")] = 0,
     profile: Annotated[
@@ -178,6 +182,7 @@ def stress(
             faults=faults,
             rate=rate,
             skew=skew,
+            jobs=jobs,
             seed=seed,
             profile=profile.value,
             out=out or commands.new_folder(subject),
@@ -228,11 +233,13 @@ def subjects(json: Json = False) -> int:
 
 @app.command()
 def explain(
-    invariant: Annotated[str | None, typer.Argument(help="Which one; without it, all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="An invariant, or a fault; without it, all invariants are listed.")
+    ] = None,
     json: Json = False,
 ) -> int:
-    """Say what an invariant requires, and show a smallest history that breaks it."""
-    return explanation.explain(invariant, as_json=json)
+    """Say what an invariant requires, and show a smallest history that breaks it; or what a fault does."""
+    return explanation.explain(name, as_json=json)
 
 
 def run(arguments: Sequence[str]) -> int:

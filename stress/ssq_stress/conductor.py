@@ -11,6 +11,7 @@ from ssq_stress.nemesis.skew import WrongClock
 from ssq_stress.processes.assignment import PAYLOAD_BYTES_MAX
 from ssq_stress.processes.board import Field, Head
 from ssq_stress.processes.log import MONOTONIC_NS
+from ssq_stress.processes.workload import Workload, hard, heavy
 from ssq_stress.supervisor import Supervisor
 from ssq_verify.history import Terms
 
@@ -18,6 +19,8 @@ WAITING_MAX = 200
 """Strikes that nobody can take yet; a slow machine is not to meet all of them at its end."""
 OPERATIONS_MAX = 100_000
 """A round has no more, so that the last one is judged in a few seconds; another follows, if there is time."""
+STALLED_SECONDS = 30.0
+"""A round of so many jobs in which no job was enqueued for so long is over."""
 RECLAIM_NEAR_NS = 200_000_000
 """How soon a lease must end for a fault to wait for it."""
 CLAIM_ORDERS = 4
@@ -56,8 +59,17 @@ class Round:
     """Strike only there: where earlier rounds did not."""
     is_full: bool = False
     """Go on for up to twice the time until every fault has struck where it can."""
+    jobs: int | None = None
+    """Put so many through, in whatever time."""
     strikes: int | None = None
     """End the faults after so many, in whatever time: it then does not matter how slow the machine is."""
+
+    @property
+    def workload(self) -> Workload:
+        """What the workers do."""
+        if self.jobs is not None:
+            return heavy(self.jobs)
+        return hard(is_deadly=Fault.KILL in self.faults, is_search=self.cells is not None)
 
 
 class Conductor:
@@ -76,6 +88,7 @@ class Conductor:
         self.struck = 0
         self._plan, self._crew, self._supervisor = plan, crew, supervisor
         self._begun_ns, self._outages = begun_ns, outages
+        self._enqueued, self._enqueued_ns = 0, begun_ns
         self._blows: dict[int, Order] = {}
         """What a worker that stands for a blow was told, by its number."""
         cells = [cell for cell in applicable(plan.faults, terms) if plan.cells is None or cell in plan.cells]
@@ -96,22 +109,29 @@ class Conductor:
             self._upcoming = next(self._timetable, None)
         # Whoever is to be struck in a takeover must be free at that moment.
         first = sorted(self._waiting, key=lambda strike: strike.order.phase is not Phase.RECLAIM)
-        self._waiting = [strike for strike in first if not self._is_done(strike)][:WAITING_MAX]
+        waiting = [strike for strike in first if not self._is_done(strike)]
+        self._waiting = waiting[:WAITING_MAX] if self._plan.jobs is None else one_of_each(waiting)
 
     @property
     def is_over(self) -> bool:
         """Whether the round has been struck for long enough."""
         if self._plan.strikes is not None:
             return self.struck >= self._plan.strikes
-        if self._operations() > OPERATIONS_MAX:
+        if self._supervisor.board.total(Field.OPERATIONS) > OPERATIONS_MAX:
             return True
+        if self._plan.jobs is not None:
+            return self._are_all_enqueued(self._plan.jobs)
         lasted = (MONOTONIC_NS() - self._begun_ns) / 1e9
         if not self._plan.is_full or lasted < self._plan.seconds:
             return lasted >= self._plan.seconds
         return self._are_all_struck or lasted > 2 * self._plan.seconds
 
-    def _operations(self) -> int:
-        return sum(self._supervisor.slot(worker).get(Field.OPERATIONS) for worker in range(self._crew.size))
+    def _are_all_enqueued(self, jobs: int) -> bool:
+        """Whether so many are, or none was for so long that no more will be."""
+        enqueued, now_ns = self._supervisor.board.total(Field.ENQUEUED), MONOTONIC_NS()
+        if enqueued > self._enqueued:
+            self._enqueued, self._enqueued_ns = enqueued, now_ns
+        return enqueued >= jobs or now_ns > self._enqueued_ns + round(STALLED_SECONDS * 1e9)
 
     @property
     def _are_all_struck(self) -> bool:
@@ -120,7 +140,7 @@ class Conductor:
         return not is_open and all(count <= 0 for count in self._wanted.values())
 
     def _due_ns(self, strike: Strike) -> int:
-        return self._begun_ns + round(strike.at_seconds * 1e9)
+        return self._begun_ns + round(strike.at_seconds / self._plan.workload.pace * 1e9)
 
     def _is_done(self, strike: Strike) -> bool:
         """Strike, or give the order; False if nobody can take it now."""
@@ -130,6 +150,8 @@ class Conductor:
         turned = able[strike.worker % len(able) :] + able[: strike.worker % len(able)]
         reclaimer = self._supervisor.board.head(Head.RECLAIMER) - 1
         ready = [worker for worker in turned if worker != reclaimer and self._supervisor.is_ready(worker)]
+        if self._plan.jobs is not None and len(ready) * 2 < len(able):
+            return False
         if strike.is_random:
             # On a machine so busy that nobody is at work yet, who is on the way there is struck.
             ready = ready or [worker for worker in turned if self._supervisor.is_alive(worker)]
@@ -185,6 +207,12 @@ class Conductor:
         if phase is Phase.ENQUEUE:
             return producers
         return consumers + producers if phase is Phase.IDLE else consumers
+
+
+def one_of_each(waiting: list[Strike]) -> list[Strike]:
+    """Return one strike for each place: who was away is not to meet at once all that was due by then."""
+    ordered = [strike for strike in waiting if not strike.is_random]
+    return list({(strike.order.fault, strike.order.phase): strike for strike in ordered}.values())
 
 
 def _orders(phase: Phase) -> int:

@@ -171,6 +171,8 @@ def _fault(event: Event, worker: _Worker) -> Fault | None:
         case "clock":
             is_second, worker.set_ns = event.time_ns == worker.set_ns, event.time_ns
             return None if is_second else Fault.SKEW
+        case Fault.CONNECTION_CUT:
+            return Fault.CONNECTION_CUT
         case "io-error":
             return Fault.DISK_FULL if value.startswith(DISK_FULL) else Fault.IO_ERROR
         case _:

@@ -21,6 +21,7 @@ class Fault(StrEnum):
     DISK_FULL = "disk-full"
     SERVER_KILL = "server-kill"
     SERVER_PAUSE = "server-pause"
+    CONNECTION_CUT = "connection-cut"
 
 
 class Phase(StrEnum):
@@ -57,13 +58,16 @@ STORAGE = frozenset({Fault.IO_ERROR, Fault.DISK_FULL})
 SERVER = frozenset({Fault.SERVER_KILL, Fault.SERVER_PAUSE})
 """What strikes the server, and so all workers at once; the name of each is also that of its event."""
 
+REMOTE = SERVER | {Fault.CONNECTION_CUT}
+"""What there is to strike only where a queue lives in a server."""
+
 
 def elsewhere(server: str | None) -> frozenset[Fault]:
     """Return the faults that miss a queue on that server, or on none.
 
     A worker's disk has nothing of what a server keeps.
     """
-    return SERVER if server is None else STORAGE
+    return REMOTE if server is None else STORAGE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

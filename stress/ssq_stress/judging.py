@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from ssq_stress import coverage
+from ssq_stress import coverage, latency
 from ssq_stress.faults import SERVER, Fault, Phase
 from ssq_stress.processes import effects
 from ssq_stress.processes.assignment import Folders
@@ -31,6 +31,8 @@ SUPERVISOR = "~supervisor"
 HISTORY = "history.jsonl"
 NICE = 5
 CLASHES_MAX = 20
+HISTORY_BYTES_MAX = 1_000_000_000
+"""A long run would fill the disk with what nobody can read; from there on only what broke is kept."""
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,10 +45,12 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     outlived: int
     clashes: tuple[Clash, ...]
     clash_count: int
+    claims: str
+    """How long they took, encoded."""
     tally: dict[str, int]
     """Operations, claims, and so on, by name."""
     struck: dict[str, tuple[str, ...]]
-    """By what was violated, the events that struck whoever was about it: `crash`, `pause`, `io-error`."""
+    """By what was violated, the events that struck whoever was about it: `crash`, `pause`, …"""
 
     @property
     def kills(self) -> int:
@@ -73,7 +77,8 @@ def judge_round(
     findings = effects.compared(history, jobs)
     found = judge.evidence(history)
     told = told_shortest(history, found, width)
-    base = append(history, out / HISTORY, number)
+    is_broken = bool(findings.clashes) or any(each.violation is not None for each in found)
+    base = append(history, out / HISTORY, number, is_needed=is_broken)
     judged = Judged(
         number=number,
         evidence=tuple(_placed(each, number, base) for each in found),
@@ -82,6 +87,7 @@ def judge_round(
         outlived=findings.outlived,
         clashes=_kept(findings, number, base),
         clash_count=len(findings.clashes),
+        claims=latency.claims(history),
         tally=dict(tally(history)),
         struck=dict(_struck(history, found)),
     )
@@ -101,8 +107,13 @@ def merged(folder: Path, header: Header) -> History:
     return History(header=header, events=tuple(everything))
 
 
-def append(history: History, path: Path, number: int) -> int:
-    """Add a round to the history file as the run of that number; return where its first event stands."""
+def append(history: History, path: Path, number: int, *, is_needed: bool = True) -> int:
+    """Add a round to the history file as the run of that number; return where its first event stands.
+
+    To a long file only a round is added that shows something broken.
+    """
+    if not is_needed and path.exists() and path.stat().st_size > HISTORY_BYTES_MAX:
+        return 0
     base = _length(path)
     encode = msgspec.json.Encoder().encode
     with path.open("ab") as lines:
@@ -133,8 +144,8 @@ def tally(history: History) -> Counter[str]:
     return counts
 
 
-STRIKES = frozenset({"crash", "io-error", "pause"})
-WORTH_COUNTING = SERVER | {"crash", "pause", "clock", "io-error", "dead", "drained", "drain-cut"}
+STRIKES = frozenset({"crash", "io-error", "pause", Fault.CONNECTION_CUT})
+WORTH_COUNTING = STRIKES | SERVER | {"clock", "dead", "drained", "drain-cut"}
 
 
 def told_shortest(history: History, found: Iterable[Evidence], width: int) -> list[Text]:
@@ -151,7 +162,7 @@ def _struck(history: History, found: Iterable[Evidence]) -> Iterator[tuple[str, 
     for each in found:
         if each.violation is not None:
             shown, _ = excerpt(history, each.violation)
-            yield each.invariant, tuple(sorted({event.f for event in shown.events} & STRIKES))
+            yield each.invariant, tuple(sorted({event.f for event in shown.events} & (STRIKES | SERVER)))
 
 
 def excerpt(history: History, violation: Violation) -> tuple[History, Violation]:
@@ -181,15 +192,22 @@ def excerpt(history: History, violation: Violation) -> tuple[History, Violation]
 
 
 def _strikes_on(history: History, about: Iterable[Operation]) -> set[int]:
-    """Return the places of the faults that struck a worker inside one of these operations, or soon after."""
+    """Return the places of the faults that struck a worker inside one of these operations, or soon after.
+
+    What struck its server is told of an operation that came back without an answer.
+    """
     struck: set[int] = set()
     for operation in about:
-        if operation.outcome is EventType.INFO or operation.f == "claim":
+        is_unknown = operation.outcome is EventType.INFO
+        if is_unknown or operation.f == "claim":
             later = history.events[operation.inv_index + 1 :]
             its = (event for event in later if event.worker == operation.worker)
             after = next((event for event in its if event.index != operation.ret_index), None)
             if after is not None and after.f in STRIKES:
                 struck.add(after.index)
+        if is_unknown and operation.ret_index is not None:
+            within = history.events[operation.inv_index : operation.ret_index]
+            struck.update(event.index for event in within if event.f in SERVER)
     return struck
 
 

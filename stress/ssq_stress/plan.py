@@ -5,7 +5,7 @@ from math import ceil
 
 from ssq_stress.conductor import Crew
 from ssq_stress.coverage import NEEDED
-from ssq_stress.faults import SERVER, Fault
+from ssq_stress.faults import REMOTE, Fault
 from ssq_stress.nemesis.skew import WrongClock
 from ssq_stress.power import powerless
 from ssq_stress.processes.assignment import PAYLOAD_BYTES_MAX
@@ -23,7 +23,7 @@ MIXES: tuple[frozenset[Fault], ...] = (
     frozenset(Fault),
     frozenset({Fault.PAUSE}),
     frozenset({Fault.KILL, Fault.SKEW, Fault.PAUSE}),
-    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL, *SERVER}),
+    frozenset({Fault.KILL, Fault.IO_ERROR, Fault.DISK_FULL, *REMOTE}),
 )
 """All together first; then fewer, so that more can be decided."""
 LOSSES_SHARE_MAX = 0.25
@@ -39,6 +39,8 @@ class Plan:
     producers: int = 2
     faults: frozenset[Fault] = frozenset(Fault)
     rate: float | None = None
+    jobs: int | None = None
+    """Go on until so many are enqueued, and done with, in whatever time."""
     seed: int = 0
     profile: str = "ci"
     strikes: int | None = None

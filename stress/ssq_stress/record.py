@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from ssq_stress import latency
 from ssq_stress.faults import Fault
 from ssq_stress.judging import CLASHES_MAX, Judged
 from ssq_stress.processes.effects import PROMISE, Clash
@@ -37,6 +38,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     paced_seconds: float = 0.0
     power_losses: int = 0
     rounds: int = 0
+    jobs: int = 0
+    """How many were enqueued, of those whose enqueueing returned."""
+    claims: str = ""
+    """The histogram of how long claims took while faults struck."""
+    rounds_seconds: float = 0.0
+    """How long all rounds took, each with its end."""
     seconds: float = 0.0
 
     @property
@@ -74,6 +81,7 @@ def recorded(judged: Sequence[Judged], paced_seconds: Mapping[int, float]) -> Re
         paced_kills=sum(each.kills for each in judged if each.number in paced_seconds),
         paced_seconds=sum(paced_seconds.values()),
         rounds=len(judged),
+        claims=latency.added(each.claims for each in judged),
     )
 
 
@@ -103,6 +111,9 @@ def _added(one: Record, other: Record) -> Record:
         paced_seconds=one.paced_seconds + other.paced_seconds,
         power_losses=one.power_losses + other.power_losses,
         rounds=one.rounds + other.rounds,
+        jobs=one.jobs + other.jobs,
+        claims=latency.added([one.claims, other.claims]),
+        rounds_seconds=one.rounds_seconds + other.rounds_seconds,
         seconds=one.seconds + other.seconds,
     )
 

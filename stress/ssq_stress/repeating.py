@@ -30,6 +30,7 @@ from ssq_verify.subject import Subject
 REPETITIONS_MAX = 20
 SECONDS_MAX = 90.0
 FAULT_SECONDS_MAX = 3.0
+JOBS_MAX = 2_000
 """Faults last no longer in a repetition: twenty short ones say more than three long ones."""
 
 
@@ -48,7 +49,9 @@ class Repetition(msgspec.Struct, frozen=True, kw_only=True, tag_field="way", tag
         """The round in short form; where faults end by their number that is the form already."""
         if self.round.strikes is not None:
             return self.round
-        return replace(self.round, seconds=min(self.round.seconds, FAULT_SECONDS_MAX), is_full=False)
+        seconds = min(self.round.seconds, FAULT_SECONDS_MAX)
+        jobs = None if self.round.jobs is None else min(self.round.jobs, JOBS_MAX)
+        return replace(self.round, seconds=seconds, jobs=jobs, is_full=False)
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import msgspec
 
+from ssq_stress import latency
 from ssq_stress.faults import Fault
+from ssq_stress.latency import Latency
 from ssq_stress.plan import Plan
 from ssq_stress.power import powerless
 from ssq_stress.processes.effects import Clash
@@ -37,6 +39,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How often the power failed; what came of it is in a history of its own."""
     tally: dict[str, int]
     rounds: int
+    jobs: int
+    """How many were enqueued, of those whose enqueueing returned."""
+    claim_latency: Latency | None
+    """Of claims that returned while faults struck."""
+    rounds_seconds: float
+    """How long all rounds took, each with its end."""
     seconds: float
     seconds_to_verdict: float
     """From the end of the last round to here."""
@@ -73,7 +81,7 @@ def reported(
         subject=subject.reference,
         seed=plan.seed,
         profile=plan.profile,
-        verdicts=verdicts(record, needed=plan.needed),
+        verdicts=verdicts(record, needed=plan.needed, jobs=plan.jobs),
         faults=record.faults,
         matrix=record.matrix,
         applicable=record.applicable,
@@ -83,6 +91,9 @@ def reported(
         power_losses=record.power_losses,
         tally=record.tally,
         rounds=record.rounds,
+        jobs=record.jobs,
+        claim_latency=latency.together([record.claims]),
+        rounds_seconds=record.rounds_seconds,
         seconds=record.seconds,
         seconds_to_verdict=round(seconds_to_verdict, 3),
         clashes=record.clashes,

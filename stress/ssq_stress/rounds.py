@@ -24,7 +24,6 @@ from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 from ssq_stress.processes.looking import held_to
 from ssq_stress.servers import Server
 from ssq_stress.supervisor import Supervisor, ended, raise_if_reported, started
-from ssq_stress.worker import BACKLOG, backlog
 from ssq_verify.execution import DRAIN_WORKER
 from ssq_verify.history import Terms
 from ssq_verify.scenario import Settings
@@ -35,10 +34,6 @@ TOLD_EVERY_NS = 200_000_000
 FILL_SECONDS_MAX = 10.0
 DRAIN_SECONDS_MAX = 90.0
 ATTEMPTS_WITHOUT_END = 1_000_000
-LATE_WEIGHT, LATE_WEIGHT_IN_PEACE = 1.5, 30.0
-"""Where workers are killed, few live as long as a lease; so elsewhere more must, or nobody would be late."""
-LEAVE_WEIGHT = 12.0
-"""In a round that strikes only here and there, more jobs must be left for others to take over."""
 LULLED = frozenset({Fault.PAUSE, Fault.SKEW})
 """Where nothing else strikes, every claim's outcome is known, and what a lull shows can be judged."""
 
@@ -76,6 +71,8 @@ class Ring:
     ) -> None:
         self.fault_seconds = 0.0
         """How long the faults lasted."""
+        self.enqueued = 0
+        """How many jobs were, when all was over."""
         self._plan, self._crew, self._settings = plan, crew, settings
         self._load, self._tell, self._server = load, tell, server
         self.folder = folder
@@ -135,6 +132,7 @@ class Ring:
             self._drain(supervisor)
             supervisor.close()
             self._drain_alone(supervisor, folders, log)
+            self.enqueued = board.total(Field.ENQUEUED)
         finally:
             supervisor.close()
             log.close()
@@ -156,8 +154,7 @@ class Ring:
             folders=folders,
             settings=self._settings,
             seed=self._plan.seed,
-            late_weight=LATE_WEIGHT if Fault.KILL in self._plan.faults else LATE_WEIGHT_IN_PEACE,
-            leave_weight=1.0 if self._plan.cells is None else LEAVE_WEIGHT,
+            workload=self._plan.workload,
             skew_seconds=self._skew_seconds,
             base_ns=time.time_ns() - MONOTONIC_NS(),
             rate=None if rate is None else rate / self._crew.producers,
@@ -167,7 +164,9 @@ class Ring:
     def _fill(self, supervisor: Supervisor) -> None:
         """Let producers fill the queue."""
         self._begin(supervisor, "fill", Stage.FILL, FILL_SECONDS_MAX)
-        while not self._is_late() and backlog(supervisor.board, self._crew.size - 1) < BACKLOG:
+        workload = self._plan.workload
+        enough = min(workload.backlog, workload.jobs or workload.backlog)
+        while not self._is_late() and supervisor.board.backlog < enough:
             self._wait(supervisor)
 
     def _wrong_clocks(self, supervisor: Supervisor, log: EventLog) -> skew.WrongClocks:
@@ -256,15 +255,14 @@ class Ring:
         if now_ns < self._told_ns + TOLD_EVERY_NS:
             return
         self._told_ns = now_ns
-        slots = [supervisor.slot(worker) for worker in range(self._crew.size)]
-        counts = {counter: sum(slot.get(counter) for slot in slots) for counter in COUNTERS}
+        counts = {counter: supervisor.board.total(counter) for counter in COUNTERS}
         self._tell(
             Seen(
                 stage=self._stage,
                 seconds_left=max(0.0, (self._until_ns - now_ns) / 1e9) if self._stage == "faults" else 0.0,
                 operations=counts[Field.OPERATIONS],
                 operations_per_second=counts[Field.OPERATIONS] * 1e9 / max(1, now_ns - self._begun_ns),
-                backlog=max(0, backlog(supervisor.board, self._crew.size - 1)),
+                backlog=max(0, supervisor.board.backlog),
                 reclaims=counts[Field.RECLAIMED],
                 crashes=supervisor.crashes,
                 struck=0 if self._conductor is None else self._conductor.struck,

@@ -21,9 +21,9 @@ from rich.text import Text
 
 from ssq_stress import coverage
 from ssq_stress.conductor import Round
-from ssq_stress.faults import POWER_LOSS, SERVER, Fault, elsewhere
+from ssq_stress.faults import POWER_LOSS, REMOTE, Fault, elsewhere
 from ssq_stress.judging import HISTORY, Judged, judge_round, prepare, without_cut_line
-from ssq_stress.nemesis import disk_full, skew
+from ssq_stress.nemesis import connection_cut, disk_full, skew
 from ssq_stress.nemesis.server import NOT_OURS
 from ssq_stress.plan import Plan, kinds_of
 from ssq_stress.power import powerless
@@ -36,6 +36,7 @@ from ssq_stress.record import Record, added, recorded, summed
 from ssq_stress.report import Report, reported, write
 from ssq_stress.rounds import Ring, Seen, tail_seconds
 from ssq_stress.servers import Server
+from ssq_stress.volume import rounds_of
 from ssq_verify import judge
 from ssq_verify.children import ended_at_once, uninterrupted
 from ssq_verify.history import Header, Terms
@@ -131,7 +132,7 @@ def observe(
     run = _Run(subject=subject, plan=plan, faults=faults, out=out, server=server, tell=tell, width=width)
     with _judges(out) as judges:
         lost, interrupted = run.to_its_end(judges)
-        ended = time.monotonic()
+        ended = time.monotonic() if lost.count else run.ended
         results = [pending.result() for pending in run.pending]
     told = [story for _, story in results if story] + ([[*lost.story]] if lost.story else [])
     return Observed(
@@ -151,9 +152,10 @@ def unavailable(subject: Subject, plan: Plan, out: Path, server: Server | None =
     reasons = {
         Fault.SKEW: lambda: skew.unavailable(skew_seconds) or libc_time.unavailable(subject),
         Fault.DISK_FULL: lambda: disk_full.unavailable(out / "rounds" / "trial"),
+        Fault.CONNECTION_CUT: connection_cut.unavailable,
     }
     if server is None:
-        reasons |= dict.fromkeys(SERVER, lambda: NOT_OURS)
+        reasons |= dict.fromkeys(REMOTE, lambda: NOT_OURS)
     asked_for = plan.faults - elsewhere(subject.server)
     asked = {fault: reasons[fault]() for fault in sorted(asked_for & set(reasons))}
     return {fault: reason for fault, reason in asked.items() if reason is not None}
@@ -188,6 +190,9 @@ class _Run:
     paced_seconds: dict[int, float] = field(default_factory=dict)
     """How long kills were to strike, of each round in which they kept their pace."""
     started: float = field(default_factory=time.monotonic)
+    ended: float = field(default_factory=time.monotonic)
+    """When the last round was over."""
+    enqueued: int = 0
     doing: str = "opening the queue"
 
     def to_its_end(self, judges: ProcessPoolExecutor) -> tuple[Lost, str | None]:
@@ -229,6 +234,8 @@ class _Run:
             self.pending.append(
                 judges.submit(judge_round, folders, header, each.number, self.out, self.width)
             )
+        self.enqueued += ring.enqueued
+        self.ended = time.monotonic()
 
     def losses(self) -> Lost:
         """Let the power fail, as often as is asked for."""
@@ -255,6 +262,8 @@ class _Run:
             not_available=lost.reasons(not_available),
             applicable=tuple(coverage.cell(*each) for each in applicable),
             power_losses=lost.count,
+            jobs=self.enqueued,
+            rounds_seconds=round(self.ended - self.started, 3),
             seconds=round(until - self.started, 3),
         )
         return added([recorded(judged, self.paced_seconds), around])
@@ -267,6 +276,9 @@ class _Run:
         """Yield the rounds that fit into the time, each when the one before is over."""
         tail, until = tail_seconds(self.plan.settings), self.started + self.seconds
         kinds = kinds_of(self.faults)
+        if self.plan.jobs is not None:
+            yield from rounds_of(self.plan.jobs, kinds, seed=self.plan.seed, enqueued=lambda: self.enqueued)
+            return
         for number in count():
             # A round that had done its operations before its time leaves some for more.
             left = until - time.monotonic()

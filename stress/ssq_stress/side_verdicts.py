@@ -21,9 +21,15 @@ TAKES = {"runs with skewed clocks": Fault.SKEW, "workers dead between operations
 """What a run should have seen and only this fault brings about; besides, the kills inside each operation."""
 
 
-def verdicts(record: Record, *, needed: int) -> tuple[Verdict, ...]:
-    """Return what is to be said of each promise, and of what struck; each cell needs so many strikes."""
-    return (*_judged(record), side_effects_verdict(record), coverage_verdict(record, needed=needed))
+def verdicts(record: Record, *, needed: int, jobs: int | None = None) -> tuple[Verdict, ...]:
+    """Return what is to be said of each promise, and of what struck.
+
+    Each cell needs so many strikes; and so many jobs were to be put through, if a number was asked for.
+    """
+    gate = coverage_verdict(record, needed=needed)
+    if jobs is not None:
+        gate = short_of(gate, jobs, record.jobs)
+    return (*_judged(record), side_effects_verdict(record), gate)
 
 
 def _judged(record: Record) -> Iterator[Verdict]:
@@ -85,6 +91,14 @@ def coverage_verdict(record: Record, *, needed: int) -> Verdict:
         verdict=Finding.HOLDS,
         sentence=f"faults that struck: {struck:,}, in each of {cells} combinations of fault and phase",
     )
+
+
+def short_of(verdict: Verdict, jobs: int, enqueued: int) -> Verdict:
+    """Return the verdict on coverage of a run that was to put so many jobs through, and could not."""
+    if enqueued >= jobs or verdict.verdict is Finding.VIOLATED:
+        return verdict
+    sentence = f"only {enqueued:,} of {jobs:,} jobs could be enqueued; {verdict.sentence}"
+    return replace(verdict, verdict=Finding.VACUOUS, sentence=sentence)
 
 
 def _seldom(needed: int) -> str:

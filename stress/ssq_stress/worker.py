@@ -5,56 +5,29 @@ faults that it is to do to itself. It ends when the stage ends, when nobody supe
 """
 
 import time
-from enum import StrEnum
 from itertools import cycle
 from typing import Any
 
 from ssq_stress.faults import Phase
 from ssq_stress.processes import host
 from ssq_stress.processes.assignment import Assignment, Role, patience_seconds, reporting
-from ssq_stress.processes.board import Board, Field, Head, Stage
+from ssq_stress.processes.board import Field, Head, Stage
 from ssq_stress.processes.desk import Desk
 from ssq_stress.processes.effects import Effects
 from ssq_stress.processes.log import MONOTONIC_NS
+from ssq_stress.processes.workload import Fate
 
 POLL_SECONDS = 0.015
 CLAIM_SECONDS = 0.002
 """About how much later than it was asked for a lease begins."""
 APPROACH_SECONDS = 0.03
 """Others keep away for so long before, and no longer than it may take the one that waits."""
-WORK_SECONDS = (0.0, 0.0, 0.0, 0.002, 0.02)
-"""How long a job takes: none of them as long as a lease, some long enough to be caught at it twice."""
 AWAITED_SECONDS_MAX = 0.25
 """How long a worker waits for a lease to end, to be struck in the claim that takes the job over."""
-BACKLOG = 200
-RECENT_IDS = 2 * BACKLOG
-AGAIN_SHARE = 0.08
-"""How often a producer enqueues an id again: of a live one nothing changes, of a done one it is a new job."""
-
-
-class Fate(StrEnum):
-    """What a consumer does with a job."""
-
-    ACK = "ack"
-    RELEASE = "release"
-    EXTEND = "extend, then ack"
-    LATE = "hold it for about as long as the lease"
-    LEAVE = "leave it"
-    AGAIN = "enqueue it while it is held, then ack"
-    """What a cautious producer does; it must change nothing, or the job is done twice at once."""
+RECENT_IDS = 400
 
 
 STAGE_FATES = {Stage.DRAIN: Fate.ACK, Stage.LULL: Fate.LEAVE}
-FATES = {
-    Fate.ACK: 76.0,
-    Fate.RELEASE: 8.0,
-    Fate.EXTEND: 4.0,
-    Fate.AGAIN: 3.0,
-}
-FATES_AGAIN = {Fate.ACK: 65.0, Fate.RELEASE: 25.0, Fate.EXTEND: 4.0}
-"""What failed once fails again more often, or no job would ever use up its attempts."""
-
-
 ORDERED = {Phase.RELEASE: Fate.RELEASE, Phase.EXTEND: Fate.EXTEND}
 """What leads to the phase that a fault waits for."""
 
@@ -68,7 +41,7 @@ def work(assignment: Assignment) -> None:
 
 class _Worker:
     def __init__(self, assignment: Assignment) -> None:
-        self._assignment = assignment
+        self._assignment, self._workload = assignment, assignment.workload
         self._desk = Desk(assignment)
         self._effects = Effects(assignment.folders.effects)
         self._rng, self._board, self._slot = self._desk.rng, self._desk.board, self._desk.slot
@@ -104,13 +77,15 @@ class _Worker:
 
     def _produce(self, stage: Stage) -> bool:
         """Enqueue one job, if there is room for one."""
+        if self._are_all_made():
+            return False
         if stage is Stage.FAULTS and self._assignment.rate is not None:
             due = (MONOTONIC_NS() - self._begun_ns) / 1e9 * self._assignment.rate
             if self._made >= due:
                 return False
-        elif backlog(self._board, self._assignment.number) >= BACKLOG and not self._slot.is_ordered:
+        elif self._board.backlog >= self._workload.backlog and not self._slot.is_ordered:
             return False
-        again = self._terms.idempotent_enqueue and self._recent and self._rng.random() < AGAIN_SHARE
+        again = self._terms.idempotent_enqueue and self._recent and self._is_again()
         job_id = self._rng.choice(self._recent) if again else self._new_id()
         payload = self._rng.randbytes(self._rng.randrange(self._assignment.payload_bytes_max))
         came_back, _ = self._desk.ask("enqueue", job_id, payload=payload)
@@ -122,6 +97,13 @@ class _Worker:
             self._recent = [*self._recent[-RECENT_IDS:], job_id]
         self._made += 1
         return came_back
+
+    def _is_again(self) -> bool:
+        return self._rng.random() < self._workload.again_share
+
+    def _are_all_made(self) -> bool:
+        jobs = self._workload.jobs
+        return jobs is not None and self._board.total(Field.ENQUEUED) >= jobs
 
     def _new_id(self) -> str:
         return f"{self._name}-{self._assignment.generation}-{self._made}"
@@ -169,11 +151,8 @@ class _Worker:
     def _fate(self, claim: Any) -> Fate:
         """Return what chance says, unless a fault waits for an operation that seldom comes."""
         order = self._slot.order
-        weights = FATES if getattr(claim, "attempt", 1) == 1 else FATES_AGAIN
-        weights = weights | {
-            Fate.LATE: self._assignment.late_weight,
-            Fate.LEAVE: self._assignment.leave_weight,
-        }
+        is_first = getattr(claim, "attempt", 1) == 1
+        weights = self._workload.fates if is_first else self._workload.fates_again
         fate = self._rng.choices(list(weights), list(weights.values()))[0]
         wanted = fate if order is None else ORDERED.get(order.phase, fate)
         offered = {
@@ -198,7 +177,7 @@ class _Worker:
             self._desk.ask("enqueue", claim.job_id, payload=getattr(claim, "payload", b""))
             time.sleep(self._rng.uniform(0.0, 0.1) * ttl)
         elif fate in {Fate.ACK, Fate.RELEASE}:
-            time.sleep(self._rng.choice(WORK_SECONDS))
+            _last(self._rng.choice(self._workload.work_seconds))
         if fate is Fate.EXTEND:
             time.sleep(self._rng.uniform(0.0, 0.1) * ttl)
             asked_ns = MONOTONIC_NS()
@@ -244,7 +223,7 @@ class _Worker:
         self._slot.set(Field.HELD_UNTIL_NS, asked_ns + round((lease_seconds + CLAIM_SECONDS) * 1e9))
 
 
-def backlog(board: Board, workers: int) -> int:
-    """Return about how many jobs wait, by the counts of so many workers: enqueued, less claimed at first."""
-    slots = [board.slot(number) for number in range(workers + 1)]
-    return sum(each.get(Field.ENQUEUED) - each.get(Field.CLAIMED) for each in slots)
+def _last(seconds: float) -> None:
+    # Asked to sleep for no time, the system lets others go first.
+    if seconds:
+        time.sleep(seconds)

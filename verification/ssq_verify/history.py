@@ -35,7 +35,7 @@ OPERATIONS = frozenset({"enqueue", "claim", "ack", "release", "extend", "requeue
 
 FAULTS = frozenset({
     "crash", "pause", "resume", "clock", "power-loss", "io-error",
-    "server-kill", "server-pause", "server-back",
+    "server-kill", "server-pause", "server-back", "connection-cut",
 })  # fmt: skip
 """What is done to a worker, its storage or its server; single events of type `info`. Those of a server name
 it in place of a worker, and end nobody's operation: what was cut off says so itself."""

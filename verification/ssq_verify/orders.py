@@ -69,30 +69,32 @@ class Search:
 
     def orders(self) -> Iterator[JobState]:
         """Yield the state after each order, none twice. Raises `BudgetSpent`."""
-        stack = [Place(0, 0, 0, 0, JobState())]
+        stack = [iter((Place(0, 0, 0, 0, JobState()),))]
         tried: set[Place] = set()
         while stack:
-            place = stack.pop()
-            if place in tried:
-                continue
-            tried.add(place)
-            if place.first == len(self._piece.definite):
-                yield place.state
-            else:
-                # The last one pushed is tried first: definite ones in the order of their calls.
-                stack.extend(self._next(place))
+            place = next(stack[-1], None)
+            if place is None:
+                stack.pop()
+            elif place not in tried:
+                tried.add(place)
+                if place.first == len(self._piece.definite):
+                    yield place.state
+                else:
+                    stack.append(self._next(place))
 
-    def _next(self, place: Place) -> list[Place]:
+    def _next(self, place: Place) -> Iterator[Place]:
+        """Yield where the order may go on, definite operations first, in the order of their calls.
+
+        One at a time: of most jobs the first leads to the end, and what may have happened is never tried.
+        """
         candidates, return_ns = self._window(place)
         if place.depth > self.deepest.depth and not (self._without is not None and place.has(self._without)):
             self.deepest = place
-        found = []
+        for index in candidates:
+            for state in reversed(self._after(place.state, self._piece.definite[index])):
+                yield _advanced(place, index, state)
         if self._piece.stray_claims or self._piece.indefinite:
-            found = self._with_indefinite(place, return_ns)
-        for index in reversed(candidates):
-            states = self._after(place.state, self._piece.definite[index])
-            found += [_advanced(place, index, state) for state in states]
-        return found
+            yield from reversed(self._with_indefinite(place, return_ns))
 
     def _window(self, place: Place) -> tuple[list[int], int]:
         """Return the definite operations that may come next, and when the first remaining one returned."""

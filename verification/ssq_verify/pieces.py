@@ -133,7 +133,7 @@ def _under(faults: Faults, piece: Piece) -> Piece:
     """Return the piece with the run's faults worked in."""
     cut_ns = faults.power_loss_ns
     deaths = [] if piece.contract.terms.lease else _deaths(faults, piece)
-    if cut_ns == NEVER_NS and not deaths and not faults.sightings:
+    if cut_ns == NEVER_NS and not deaths and not _was_seen_dead(piece):
         return piece
     return msgspec.structs.replace(
         piece,
@@ -141,6 +141,11 @@ def _under(faults: Faults, piece: Piece) -> Piece:
         indefinite=_ordered(piece.indefinite + deaths, cut_ns),
         stray_claims=_ordered(piece.stray_claims, cut_ns),
     )
+
+
+def _was_seen_dead(piece: Piece) -> bool:
+    # Sightings are added behind all others.
+    return bool(piece.definite) and piece.definite[-1].f == "dead"
 
 
 def _ordered(operations: list[Operation], cut_ns: int) -> list[Operation]:

@@ -1,4 +1,4 @@
-"""What `ssq explain` says: an invariant's requirement, a history that breaks it, the usual bug behind it."""
+"""What `ssq explain` says: what an invariant requires, a history that breaks it, the usual bug; faults."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,7 @@ from rich.text import Text
 
 from ssq_stress.command.console import BadInput, say, say_json, width
 from ssq_stress.command.door import unknown_invariant
+from ssq_stress.command.meanings import MEANINGS
 from ssq_verify.history import History, Terms
 from ssq_verify.notation import h
 from ssq_verify.report.columns import drawn
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
 
 def explain(name: str | None, *, as_json: bool) -> int:
-    """Explain one invariant, or list them all. Raises `BadInput`."""
+    """Explain one invariant or fault, or list all invariants. Raises `BadInput`."""
     known = _known()
     if name is None:
         return _list(known, as_json=as_json)
+    if name in MEANINGS:
+        _explain_fault(name, as_json=as_json)
+        return EXIT_OK
     found = next((invariant for invariant in known if invariant.id == name), None)
     if found is None:
         raise BadInput(unknown_invariant(name))
@@ -53,6 +57,13 @@ def _known() -> "tuple[Invariant, ...]":
         queries={},
     )
     return (*INVARIANTS[:-1], exact, INVARIANTS[-1])
+
+
+def _explain_fault(name: str, *, as_json: bool) -> None:
+    if as_json:
+        say_json({"fault": name, "meaning": MEANINGS[name]})
+    else:
+        say([Text(name, style="bold"), *paragraph(MEANINGS[name], width=width(), indent=2)])
 
 
 def _list(invariants: "tuple[Invariant, ...]", *, as_json: bool) -> int:

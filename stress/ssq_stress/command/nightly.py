@@ -11,6 +11,7 @@ from rich.text import Text
 from ssq_stress.command.console import BadInput, complain, note, say, say_json, stress_shown, width
 from ssq_stress.command.door import room_for
 from ssq_stress.command.stress_lines import counted, lines
+from ssq_stress.faults import Fault
 from ssq_stress.serving import served
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.junit import junit as as_junit
@@ -59,12 +60,13 @@ def _stood(reference: str, page: "_Page", *, is_quiet: bool, unsearched: str | N
     from ssq_stress.nights.ledger import NotThisNight  # noqa: PLC0415 - it loads DuckDB
     from ssq_stress.nights.night import Night, stand  # noqa: PLC0415 - as above
 
+    has_relay = Fault.CONNECTION_CUT in page.plan.faults
     with stress_shown() as tell:
         asked = Night(
             subject=page.subject,
             plan=page.plan,
             out=page.out,
-            serve=partial(served, reference, page.subject, in_turns=False),
+            serve=partial(served, reference, page.subject, in_turns=False, has_relay=has_relay),
             processes=os.cpu_count() or 1,
             unsearched=unsearched,
             tell=tell,

@@ -10,6 +10,7 @@ from rich.text import Text
 from ssq_stress.command.commands import title
 from ssq_stress.command.console import BadInput, say, say_json, stress_shown
 from ssq_stress.command.door import fit_for_stress, held_to, named_subject
+from ssq_stress.faults import Fault
 from ssq_stress.serving import served
 from ssq_verify.verdict import EXIT_UNDECIDED, EXIT_VIOLATED
 
@@ -36,8 +37,9 @@ def repeat(path: Path, repetition: "Repetition", *, as_json: bool) -> int:
     subject = held_to(fit_for_stress(named_subject(repetition.subject)), repetition.skew_seconds)
     if not as_json:
         say([title("replay", str(path), subject.reference, f"seed {repetition.round.seed}"), Text()])
+    has_relay = Fault.CONNECTION_CUT in repetition.round.faults
     with (
-        served(repetition.subject, subject, in_turns=False) as server,
+        served(repetition.subject, subject, in_turns=False, has_relay=has_relay) as server,
         TemporaryDirectory(prefix="ssq-") as folder,
         stress_shown() as tell,
     ):

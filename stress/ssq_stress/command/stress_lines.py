@@ -13,6 +13,7 @@ from ssq_verify.report.table import summary, verdict_table
 if TYPE_CHECKING:
     from ssq_stress.back_to_simulation import Sought
     from ssq_stress.following import Again
+    from ssq_stress.latency import Latency
     from ssq_stress.report import Report
 
 TOLD = {
@@ -24,6 +25,7 @@ TOLD = {
     "io-error": "I/O errors",
     "server-kill": "server kills",
     "server-pause": "server pauses",
+    "connection-cut": "connection cuts",
 }
 COLUMNS = {Phase.BEFORE_EFFECT: "held", Phase.HOLDING: "at work"}
 """What a phase is called where there is little room."""
@@ -103,5 +105,15 @@ def counted(report: "Report") -> list[str]:
         counts.append(f"{report.kills:,} kills, {report.kills_per_second:.1f} a second while kills struck")
     if report.power_losses:
         counts.append(f"{report.power_losses} losses of power")
+    per_minute = report.jobs / max(report.rounds_seconds, 1e-3) * 60
+    counts.append(f"{report.jobs:,} jobs enqueued, {per_minute:,.0f} a minute")
+    if report.claim_latency is not None:
+        counts.append(_latency(report.claim_latency))
+    counts.append(f"verdict {report.seconds_to_verdict:.1f} s after the end")
     rounds = f"{report.rounds:,} rounds" if report.rounds != 1 else "1 round"
     return [f"{rounds}, {report.seconds:,.0f} s", *counts]
+
+
+def _latency(claims: "Latency") -> str:
+    shares = f"p50 {claims.p50_ms:.1f}, p95 {claims.p95_ms:.1f}, p99 {claims.p99_ms:.1f}"
+    return f"claims took {shares}, at most {claims.max_ms:.0f} ms"

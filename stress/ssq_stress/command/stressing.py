@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ssq_stress.command import nightly
 from ssq_stress.command.commands import NIGHTLY, title
-from ssq_stress.command.console import Interrupted, say, say_json, stress_shown, width
+from ssq_stress.command.console import BadInput, Interrupted, say, say_json, stress_shown, width
 from ssq_stress.command.door import (
     duration,
     faults_for,
@@ -24,7 +24,7 @@ from ssq_stress.command.door import (
 )
 from ssq_stress.command.stress_lines import last_lines, lines, simulated_lines
 from ssq_stress.command.telling import stories, write_junit
-from ssq_stress.faults import ALL, POWER_LOSS, elsewhere
+from ssq_stress.faults import ALL, POWER_LOSS, Fault, elsewhere
 from ssq_stress.serving import served
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import paragraph
@@ -50,6 +50,7 @@ def stress(
     faults: str,
     rate: float | None,
     skew: float | None,
+    jobs: int | None,
     seed: int,
     profile: str,
     out: Path,
@@ -66,10 +67,15 @@ def stress(
         producers=producers,
         faults=faults_for(subject, faults),
         rate=rate,
+        jobs=jobs,
         seed=seed,
         profile=profile,
         takes_power=takes_power(subject, faults),
     )
+    if jobs is not None and profile == NIGHTLY:
+        raise BadInput(
+            "--jobs ends by itself, a night does not; leave out one of --jobs and --profile nightly"
+        )
     out, junit = writable(out), result_file(junit, "--junit")
     if not as_json:
         say(first_lines(subject, plan, faults, skew))
@@ -90,7 +96,8 @@ def _stressed(
 ) -> int:
     from ssq_stress.following import Stressing  # noqa: PLC0415 - it loads DuckDB
 
-    with served(reference, subject, in_turns=False) as own, room_for(out), stress_shown() as tell:
+    lives = served(reference, subject, in_turns=False, has_relay=Fault.CONNECTION_CUT in plan.faults)
+    with lives as own, room_for(out), stress_shown() as tell:
         plan = replace(plan, is_served=subject.server is not None and own is None)
         run = Stressing(
             subject=subject,

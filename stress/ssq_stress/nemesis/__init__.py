@@ -25,6 +25,7 @@ PER_SECOND = {
     Fault.DISK_FULL: 5.0,
     Fault.SERVER_KILL: 0.6,
     Fault.SERVER_PAUSE: 0.6,
+    Fault.CONNECTION_CUT: 5.0,
 }
 """How often each strikes. Kills are to come to ten in a second; more of all would leave nobody at work."""
 
@@ -43,6 +44,8 @@ ANY_SKEW_SECONDS = 7_200.0
 
 POINTS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 11)
 """Before the how-many-th step of an operation; one that has fewer is struck at its last, or on its return."""
+CUTS = (1, 2, 3, 1, 2, 3, 1, 2, 3, 4, 5, 6)
+"""The same of a connection: three ways to lose a request, mostly the first, for few operations make two."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,4 +145,5 @@ def _order(rng: Random, fault: Fault, phase: Phase, terms: Terms) -> Order:
         # More often than not as far as may be: two clocks that are both somewhere between tell little.
         seconds = rng.choice((-half, half, rng.uniform(-half, half)))
         rate = rng.choice((0.0, 0.0, 0.05, -0.05))
-    return Order(fault=fault, phase=phase, point=rng.choice(POINTS), seconds=seconds, rate=rate)
+    points = CUTS if fault is Fault.CONNECTION_CUT else POINTS
+    return Order(fault=fault, phase=phase, point=rng.choice(points), seconds=seconds, rate=rate)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ssq_stress.nemesis import skew
+from ssq_stress.processes.workload import Workload
 from ssq_verify.scenario import Settings
 from ssq_verify.subject import Subject, SubjectFailed
 
@@ -67,10 +68,7 @@ class Assignment:
     """By how much any two clocks may differ; None: by any."""
     base_ns: int
     """What has to be added to CLOCK_MONOTONIC for the true date."""
-    late_weight: float = 0.0
-    """consumer: how often it holds a job for about as long as a lease, of about a hundred."""
-    leave_weight: float = 1.0
-    """consumer: and how often it leaves its job behind."""
+    workload: Workload
     rate: float | None = None
     """producer: how many jobs a second; None: as many as are taken."""
     payload_bytes_max: int = PAYLOAD_BYTES_MAX

@@ -124,6 +124,16 @@ class Board:
         """What the workers are to do now."""
         return Stage(self.head(Head.STAGE))
 
+    def total(self, field: Field) -> int:
+        """Return what a field comes to, all slots together."""
+        first = HEAD_FIELDS * FIELD.size + field * FIELD.size
+        return sum(FIELD.unpack_from(self._map, at)[0] for at in range(first, len(self._map), SLOT_BYTES))
+
+    @property
+    def backlog(self) -> int:
+        """About how many jobs wait: a worker that was killed may not have counted its last."""
+        return self.total(Field.ENQUEUED) - self.total(Field.CLAIMED)
+
     def slot(self, number: int) -> "Slot":
         """Return one worker's part of the board."""
         return Slot(self._map, HEAD_FIELDS * FIELD.size + number * SLOT_BYTES)

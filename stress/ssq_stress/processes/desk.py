@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
 from ssq_core.queue import utc_now
 from ssq_stress.faults import Fault, Order, Phase
-from ssq_stress.nemesis import Victim, disk_full, io_error, kill, pause, server, skew
+from ssq_stress.nemesis import Victim, connection_cut, disk_full, io_error, kill, pause, server, skew
 from ssq_stress.processes import host, libc_time
 from ssq_stress.processes.assignment import Assignment
 from ssq_stress.processes.board import Board, Field, Head
@@ -26,6 +27,7 @@ BY_FAULT: dict[Fault, Callable[[Victim, Order, str], None]] = {
     Fault.DISK_FULL: disk_full.from_inside,
     Fault.SERVER_KILL: server.from_inside,
     Fault.SERVER_PAUSE: server.from_inside,
+    Fault.CONNECTION_CUT: connection_cut.from_inside,
 }
 
 
@@ -85,6 +87,7 @@ class Desk:
             self._show_time()
 
         self.striker.act = act
+        self.striker.cutting = partial(connection_cut.around, victim)
         self.striker.install()
 
     def _keep_time(self) -> None:

@@ -1,12 +1,13 @@
-"""What did the workers do in the world? Each job has a file, where its holders write that they begin and end.
+"""What did the workers do in the world? Who holds a job writes in its shard's file that it begins, and ends.
 
 So a job that was done twice at once is seen apart from the history. What is compared with it: whether each
 execution belongs to a claim that was given out, and whether two executions of one job overlapped while the
-leases of both ran; one that outlives its lease may overlap with the next, which the contract allows.
+leases of both ran; one that outlives its lease may overlap with the next, which the contract allows. A file
+holds the lines of many jobs, for a million files are more than most machines bear; a job's are in one file.
 """
 
-import hashlib
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,15 +15,17 @@ from typing import Literal
 
 import msgspec
 
-from ssq_stress.processes.log import APPEND, MONOTONIC_NS, WRITE, lines
+from ssq_stress.processes.log import APPEND, MONOTONIC_NS, WRITE
 from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation
 from ssq_verify.pieces import Faults
 
 PROMISE = "side-effects"
+SHARDS = 16
+"""So many files that two workers seldom wait for each other to write."""
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A line in a job's file."""
+    """A line that the holder of a job wrote."""
 
     job_id: str
     claim_id: str
@@ -67,32 +70,39 @@ class Effects:
     def __init__(self, folder: Path) -> None:
         self._folder = os.fspath(folder)
         self._encode = msgspec.json.Encoder().encode
+        self._files: dict[int, int] = {}
 
     def write(self, f: Literal["begin", "end"], *, job_id: str, claim_id: str, worker: str) -> None:
-        """Append a line to the job's file."""
+        """Append a line to the file of the job's shard."""
         effect = Effect(job_id=job_id, claim_id=claim_id, worker=worker, f=f, time_ns=MONOTONIC_NS())
-        fd = os.open(f"{self._folder}/{file_name(job_id)}", APPEND, 0o644)
-        try:
-            WRITE(fd, self._encode(effect) + b"\n")
-        finally:
-            os.close(fd)
+        # Others write to this file, too: what a kill leaves of a line must not run into theirs.
+        WRITE(self._file(shard(job_id)), b"\n" + self._encode(effect) + b"\n")
+
+    def _file(self, number: int) -> int:
+        if number not in self._files:
+            self._files[number] = os.open(f"{self._folder}/{number:02d}.jsonl", APPEND, 0o644)
+        return self._files[number]
 
 
-def file_name(job_id: str) -> str:
-    """Return the name of a job's file: a job id may hold anything."""
-    plain = job_id if job_id.isascii() and job_id.replace("-", "").isalnum() else ""
-    return f"{plain or hashlib.sha256(job_id.encode(errors='surrogatepass')).hexdigest()}.jsonl"
+def shard(job_id: str) -> int:
+    """Return the number of a job's file: a job id may hold anything."""
+    return zlib.crc32(job_id.encode(errors="surrogatepass")) % SHARDS
 
 
 def read(folder: Path) -> Iterator[list[Effect]]:
     """Yield each job's side effects, in the order in which they were written."""
     decode = msgspec.json.Decoder(Effect).decode
     for path in sorted(folder.iterdir()):
-        yield [decode(line) for line in lines(path)]
+        jobs: dict[str, list[Effect]] = defaultdict(list)
+        for line in path.read_bytes().split(b"\n"):
+            if line.endswith(b"}"):
+                effect = decode(line)
+                jobs[effect.job_id].append(effect)
+        yield from jobs.values()
 
 
 def executions(effects: Iterable[Effect]) -> list[Execution]:
-    """Join the lines of one job's file, in the order in which its executions began."""
+    """Join the lines of one job, in the order in which its executions began."""
     begun: dict[tuple[str, str], Execution] = {}
     for effect in effects:
         key = (effect.claim_id, effect.worker)
@@ -119,7 +129,8 @@ def compared(history: History, jobs: Iterable[list[Effect]]) -> Findings:
         clashes += [_unclaimed(each) for each in done if (each.job_id, each.claim_id) not in claims]
         known = [each for each in done if (each.job_id, each.claim_id) in claims]
         for first, second in _overlapping(known, rights):
-            if second.begin_ns < rights.until_ns(first):
+            # The later one may have slept since it was given the job, and begin when it has lost it.
+            if second.begin_ns < min(rights.until_ns(first), rights.until_ns(second)):
                 clashes.append(_overlap(history, claims, first, second))
             else:
                 outlived += 1

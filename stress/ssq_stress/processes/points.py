@@ -11,10 +11,10 @@ import sqlite3
 import sqlite3.dbapi2
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from ssq_stress.faults import OPERATION_PHASES, SERVER, STORAGE, Order, Phase
+from ssq_stress.faults import OPERATION_PHASES, REMOTE, SERVER, STORAGE, Order, Phase
 from ssq_stress.nemesis import io_error
 from ssq_stress.processes.board import Board, Head, Slot
 from ssq_stress.processes.log import MONOTONIC_NS
@@ -29,6 +29,7 @@ RETURN = "return"
 """Where an operation is done, and its answer is not given yet."""
 
 Act = Callable[[Order, str], None]
+Cutting = Callable[[Order, str], AbstractContextManager[None]]
 
 
 class Striker:
@@ -37,6 +38,8 @@ class Striker:
     def __init__(self, board: Board, slot: Slot, *, recovers: bool) -> None:
         self.act: Act = _nothing
         """Told of the place in the words of a history: `os.rename (step 2 of claim)`; empty between two."""
+        self.cutting: Cutting = _uncut
+        """Surrounds an operation whose connection is to break, and says itself whether it did."""
         self._board = board
         self._slot = slot
         self._armed: Order | None = None
@@ -68,10 +71,12 @@ class Striker:
             yield
             self._recovers = self._recovers and phase is Phase.RECOVERY
             return
-        if order.fault in SERVER:
+        if order.fault in REMOTE:
             # Its steps are in another process; the blow falls while the operation is under way.
-            self._strike(order, operation)
-            yield
+            if order.fault in SERVER:
+                self._strike(order, operation)
+            with self.cutting(order, operation) if order.fault not in SERVER else nullcontext():
+                yield
             self._recovers = self._recovers and phase is Phase.RECOVERY
             return
         self._armed, self._steps, self._operation = order, 0, operation
@@ -175,3 +180,7 @@ def _trace_statements(step: Callable[[], None]) -> None:
 
 def _nothing(_order: Order, _where: str) -> None:
     pass
+
+
+def _uncut(_order: Order, _where: str) -> AbstractContextManager[None]:
+    return nullcontext()

@@ -31,6 +31,8 @@ class Postgres(Server):
     With `is_durable=False` nothing is synced: quicker, and lost with the machine's power, not with a process.
     """
 
+    socket_name = f".s.PGSQL.{PORT}"
+
     def __init__(
         self,
         *,
@@ -52,10 +54,9 @@ class Postgres(Server):
             self.close()
             raise
 
-    @property
-    def url(self) -> str:
-        """Where it is, for its superuser and the database `postgres`."""
-        return f"postgresql://postgres@/postgres?host={quote(str(self.folder), safe='/')}&port={PORT}"
+    def url_in(self, folder: Path) -> str:
+        """Return where its socket is found there, for its superuser and the database `postgres`."""
+        return f"postgresql://postgres@/postgres?host={quote(str(folder), safe='/')}&port={PORT}"
 
     def start(self) -> None:
         """Start it on the data that it has. Raises `ServerFailed`."""

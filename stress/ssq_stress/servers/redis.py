@@ -33,6 +33,8 @@ class Redis(Server):
     With `is_durable=False` nothing is written down: all is lost with the server's process.
     """
 
+    socket_name = "socket"
+
     def __init__(
         self,
         *,
@@ -44,7 +46,7 @@ class Redis(Server):
         program = _program()
         parent = parent or (None if is_durable else in_memory())
         self._process = ServerProcess("redis", at_once=signal.SIGTERM, parent=parent, has_clock=has_clock)
-        self._socket = self.folder / "socket"
+        self._socket = self.folder / self.socket_name
         data = self.folder / "data"
         own = {"unixsocket": str(self._socket), "unixsocketperm": "700", "dir": str(data)}
         self._settings = SETTINGS | own | (DURABLE if is_durable else {}) | dict(settings)
@@ -58,10 +60,9 @@ class Redis(Server):
             self.close()
             raise
 
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        return f"unix://{quote(str(self._socket))}"
+    def url_in(self, folder: Path) -> str:
+        """Return where its socket is found there."""
+        return f"unix://{quote(str(folder / self.socket_name))}"
 
     def start(self) -> None:
         """Start it on the data that it has. Raises `ServerFailed`."""

@@ -22,10 +22,17 @@ class Server(ABC):
     ) -> None:
         self.close()
 
+    socket_name: str
+    """Of the socket in its folder."""
+
     @property
-    @abstractmethod
     def url(self) -> str:
         """Where it is."""
+        return self.url_in(self.folder)
+
+    @abstractmethod
+    def url_in(self, folder: Path) -> str:
+        """Return where it would be if its socket were in that folder."""
 
     @abstractmethod
     def start(self) -> None:

@@ -32,6 +32,10 @@ def event_text(event: Event) -> str:
     known = {
         "crash": "dies",
         "power-loss": "the power fails",
+        "connection-cut": f"its connection is cut: {(event.value or '').partition('|')[0]}",
+        "server-kill": "the server is killed",
+        "server-pause": "the server stands still",
+        "server-back": "the server is back",
         "drained": "finds the queue drained",
         "drain-cut": f"stops polling: {event.value}",
         "dead": f"finds {event.job_id} dead",

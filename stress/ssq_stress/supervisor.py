@@ -113,8 +113,8 @@ class Supervisor:
 
     @property
     def are_done(self) -> bool:
-        """Whether all workers have ended and none will be replaced."""
-        return all(child.is_done for child in self._children)
+        """Whether all workers have ended and none will be replaced; a sweeper ends only when it is ended."""
+        return all(child.is_done or child.assignment.role is Role.SWEEPER for child in self._children)
 
     def tick(self, seconds: float) -> None:
         """Wait so long, or until a worker ends; continue and replace those whose turn it is.

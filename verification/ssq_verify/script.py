@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ssq_verify import programs
+from ssq_verify import programs, versions
 from ssq_verify.execution import DRAIN_POLLS_MAX as DRAIN_POLLS_MAX_IN_TURNS
 from ssq_verify.execution import DRAIN_WORKER
 from ssq_verify.execution import EPOCH as EPOCH_IN_TURNS
@@ -94,7 +94,8 @@ def _queue(reference: str) -> str:
     """Return the function that opens the queue; it is imported only when all is in place."""
     module, separator, function = reference.rpartition(":")
     if not separator:
-        module, function = f"ssq_verify.subjects.{reference.replace('-', '_')}", "open_queue"
+        name = versions.parted(reference)[0]
+        module, function = f"ssq_verify.subjects.{name.replace('-', '_')}", "open_queue"
     if not module.endswith(".py"):
         loaded = f"    from {module} import {function}\n\n    return {function}(workdir, policy)"
     else:

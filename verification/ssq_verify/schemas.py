@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import psycopg
 from psycopg import conninfo, sql
@@ -25,7 +25,8 @@ T = TypeVar("T")
 LOCK = 7_355_117
 """Held while a schema is made: two processes may open a queue at once."""
 EMPTY = """
-SELECT 'TRUNCATE ' || string_agg(format('%%I.%%I', schemaname, tablename), ', ') || ' RESTART IDENTITY CASCADE'
+SELECT 'TRUNCATE ' || string_agg(format('%%I.%%I', schemaname, tablename), ', ')
+    || ' RESTART IDENTITY CASCADE'
 FROM pg_tables WHERE schemaname = %s
 """
 
@@ -67,7 +68,9 @@ class Schemas(Generic[TenantT]):
         """Return what is open in the schema of the queue that a folder stands for; open it if nothing is."""
         name = self._name(workdir)
         if name not in self._tenants:
-            tenant = self._opened(self, conninfo.make_conninfo(self._place.url, options=f"-csearch_path={name}"))
+            tenant = self._opened(
+                self, conninfo.make_conninfo(self._place.url, options=f"-csearch_path={name}")
+            )
             self._make(name, tenant)
             self._tenants[name] = tenant
         return self._tenants[name]
@@ -118,8 +121,10 @@ class Schemas(Generic[TenantT]):
         self._runner.close()
 
 
-def schemas(known: dict[tuple[int, Place], Schemas[TenantT]], opened: Callable[[Schemas[TenantT], str], TenantT]) -> Schemas[TenantT]:
-    """Return this process's schemas on the server that is there now: a forked one has none of its parent's."""
+def schemas(
+    known: dict[tuple[int, Place], Schemas[TenantT]], opened: Callable[[Schemas[TenantT], str], TenantT]
+) -> Schemas[TenantT]:
+    """Return this process's schemas on the present server: a forked one has none of its parent's."""
     key = os.getpid(), servers.place("postgres")
     if key not in known:
         known[key] = Schemas(key[1], opened)

@@ -1,4 +1,4 @@
-"""Which version of somebody else's package is judged? The one that is installed, or one in a folder of its own.
+"""Which version of somebody else's package is judged? The installed one, or one in a folder of its own.
 
 `pgqueuer@0.25.0` names a subject with a version. That version is put into a folder of this environment by
 `ssq install`, never silently, and stands before the installed one in a process that judges it. A process
@@ -66,7 +66,9 @@ def choose(package: str, version: str | None) -> None:
 def is_loaded(package: str, version: str) -> bool:
     """Whether what this process imported is that version."""
     beside = str(folder(package, version))
-    return any((getattr(module, "__file__", None) or "").startswith(beside) for module in list(sys.modules.values()))
+    return any(
+        (getattr(module, "__file__", None) or "").startswith(beside) for module in list(sys.modules.values())
+    )
 
 
 def install(package: str, version: str) -> Path:

@@ -189,11 +189,22 @@ def _lease_ends(history: History) -> dict[tuple[str, str], int]:
         if operation.job_id is None or operation.claim_id is None:
             continue
         key, is_ok = (operation.job_id, operation.claim_id), operation.outcome is EventType.OK
+        if (
+            is_ok
+            and operation.f == "extend"
+            and not _was_in_time(operation, ends.get(key, 0), fencing=terms.fencing)
+        ):
+            continue
         if is_ok and operation.f in {"claim", "extend"}:
             ends[key] = max(ends.get(key, 0), operation.inv_ns + ttl_ns) if terms.lease else NEVER_NS
         elif operation.f in {"ack", "release"}:
             ends[key] = min(ends.get(key, NEVER_NS), operation.inv_ns)
     return ends
+
+
+def _was_in_time(extend: Operation, ends_ns: int, *, fencing: bool) -> bool:
+    """Whether an extend certainly kept the lease: without fencing, one of a lost claim may return ok, too."""
+    return fencing or extend.ret_ns <= ends_ns
 
 
 def _unclaimed(execution: Execution) -> Clash:

@@ -1,7 +1,7 @@
 """huey 3.5.4 on Redis, the storage of `RedisHuey`: a list of tasks, a sorted set of what is scheduled.
 
-The driver does not try again by itself: a second LPUSH would be a second task. `huey-redis@3.4.0` is judged by the
-same adapter.
+The driver does not try again by itself: a second LPUSH would be a second task. `huey-redis@3.4.0` is judged
+by the same adapter.
 """
 
 import hashlib

@@ -1,12 +1,11 @@
 """huey 3.5.4 on SQLite, the storage of `SqliteHuey`: a table of tasks, a table of what is scheduled.
 
-At the level of its consumer: a worker's `dequeue` and `execute`, and the scheduler's `loop`, which moves what is due
-from the schedule to the queue. `huey-sqlite@3.4.0` is judged by the same adapter.
+At the level of its consumer: a worker's `dequeue` and `execute`, and the scheduler's `loop`, which moves what
+is due from the schedule to the queue. `huey-sqlite@3.4.0` is judged by the same adapter.
 """
 
 import logging
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,16 @@ logging.getLogger("huey").propagate = False
 
 
 class HueyAdapter:
-    """One worker's handle. Executing a task is the ack, or the release: its function then asks for a retry."""
+    """One worker's handle.
+
+    Executing a task is the ack, or the release: its function then asks for a retry.
+    """
 
     def __init__(self, huey: Any, policy: Policy) -> None:
         self._huey = huey
         self._policy = policy
         self._retry_at: datetime | None = None
-        self._task: Callable[..., Any] = huey.task(name="job")(self._work)
+        self._task: Any = huey.task(name="job")(self._work)
         self._stopped = threading.Event()
         self._stopped.set()
 
@@ -50,8 +52,13 @@ class HueyAdapter:
         """Dequeue a task, which takes it out of the queue."""
         if not self._policy.has_sweeper:
             self.sweep()
-        task = self._huey.dequeue()
-        return None if task is None else claim_of(task.args[0], task)
+        now = self._now()
+        while (task := self._huey.dequeue()) is not None:
+            if self._huey.ready_to_run(task, now):
+                return claim_of(task.args[0], (task, now))
+            # A scheduler whose clock is ahead brought it back too soon; executing it puts it on the schedule.
+            self._huey.execute(task, now)
+        return None
 
     def ack(self, *, claim: AdaptedClaim) -> None:
         """Execute the task."""
@@ -74,16 +81,16 @@ class HueyAdapter:
         if claim.is_over:
             raise LeaseLost(claim.job_id, claim.claim_id)
         claim.is_over, self._retry_at = True, retry_at
-        self._huey.execute(claim.receipt, self._now())
+        self._huey.execute(*claim.receipt)
 
     def _now(self) -> datetime:
         return self._policy.clock().astimezone(UTC).replace(tzinfo=None)
 
 
-# docs/guide.rst: what is scheduled is brought back by the scheduler "in ~10 seconds", and run; `RetryTask`: "will be
-# retried regardless of whether it was declared with `retries`". Its author: a task "accepted by a worker" that dies "is
-# lost, correct" (issue 253); "huey will persist scheduled and enqueued tasks from execution to execution" (issue
-# 225). Nowhere: leases, an order (`strict_fifo` is an option), power loss, one task for one id.
+# docs/guide.rst, "Scheduling tasks": the scheduler "will pick-up the message and place it back into the
+# queue"; a task that raises `RetryTask` "will be retried regardless". Its author: "huey will persist scheduled
+# and enqueued tasks" (issue 225); of a worker that dies, "the task is lost, correct" (issue 253). Nowhere:
+# leases, an order (`strict_fifo` is an option), power loss, one task for one id.
 PROMISES = Promises(
     lease=False,
     fencing=False,

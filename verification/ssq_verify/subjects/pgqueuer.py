@@ -1,7 +1,7 @@
 """pgqueuer 1.6.0, on PostgreSQL: a table of jobs, claimed by one statement, kept by heartbeats.
 
-At the level of `Queries`, which its manager calls: `dequeue`, `update_heartbeat`, `log_jobs`, `retry_job`. A worker has
-a manager's id of its own. `pgqueuer@0.25.0` and `pgqueuer@0.25.1` are judged by the same adapter.
+At the level of `Queries`, which its manager calls: `dequeue`, `update_heartbeat`, `log_jobs`, `retry_job`. A
+worker has a manager's id of its own. `pgqueuer@0.25.0` and `pgqueuer@0.25.1` are judged by the same adapter.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from pgqueuer.db import PsycopgDriver
 from pgqueuer.errors import DuplicateJobError
 from pgqueuer.queries import EntrypointExecutionParameter, Queries
 
+from ssq_core.queue import LeaseLost
 from ssq_verify.adapter import AdaptedClaim, claim_of, packed
 from ssq_verify.schemas import Schemas, schemas
 from ssq_verify.servers import Place
@@ -82,7 +83,7 @@ class PgqueuerAdapter:
 
     def ack(self, *, claim: AdaptedClaim) -> None:
         """Log the job as successful, which removes it."""
-        self._ask(lambda queries: queries.log_jobs([(claim.receipt, "successful", None)]))
+        self._settle(claim, lambda queries: queries.log_jobs([(claim.receipt, "successful", None)]))
 
     def extend(self, *, claim: AdaptedClaim) -> AdaptedClaim:
         """Send a heartbeat."""
@@ -101,6 +102,13 @@ class PgqueuerAdapter:
         self._ask(lambda queries: queries.update_heartbeat([job.id]))
         return job
 
+    def _settle(self, claim: AdaptedClaim, call: Callable[[Queries], Awaitable[Any]]) -> None:
+        # Its manager logs a job or retries it; that nobody does both is not what the package guards against.
+        if claim.is_over:
+            raise LeaseLost(claim.job_id, claim.claim_id)
+        self._ask(call)
+        claim.is_over = True
+
     def _ask(self, call: Callable[[Queries], Awaitable[Any]]) -> Any:
         self._home.move(self._policy.server_time())
         return self._tenant.ask(call)
@@ -117,7 +125,7 @@ class Retrying(PgqueuerAdapter):
     def release(self, *, claim: AdaptedClaim) -> None:
         """Retry the job after a rest."""
         rest = timedelta(seconds=self._policy.retry.backoff_seconds(1))
-        self._ask(lambda queries: queries.retry_job(claim.receipt, rest, None))
+        self._settle(claim, lambda queries: queries.retry_job(claim.receipt, rest, None))
 
 
 class Before1(PgqueuerAdapter):
@@ -136,16 +144,15 @@ HAS_TIMERS = "retry_after" in {field.name for field in dataclasses.fields(Entryp
 _known: dict[tuple[int, Place], Schemas[Connected]] = {}
 
 
-# ADR-0004 and docs/guides/reliability.md: "at-least-once", "no fencing tokens", re-delivery after a crash;
-# docs/guides/heartbeat.md: "a job that stops updating its heartbeat for the specified duration will be retried by the
-# next available worker" (0.25: per entrypoint, `retry_timer`). `dedupe_key`: one live job of a key. Nowhere: a bound on
-# re-delivery ("there is no re-pick counter"), an order between a job that was picked before and new ones.
+# ADR-0004: "at-least-once", "no fencing tokens", "no job is lost to a worker crash"; docs/guides/heartbeat.md:
+# "a job that stops updating its heartbeat for the specified duration will be retried by the next available
+# worker" (0.25: by `retry_timer`). `dedupe_key`: one live job of a key. `dequeue`: by priority, then by id.
+# Nowhere: a bound on re-delivery (a poison job is found by its stale heartbeat, docs/guides/reliability.md).
 @subject(
     promises=Promises(
         fencing=False,
         back_off=False if HAS_TIMERS else "constant",
         max_attempts=None,
-        repeat_ack="accepted",
         max_clock_skew_seconds=None,
         order="fifo-relaxed",
     ),

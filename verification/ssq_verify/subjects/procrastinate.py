@@ -1,9 +1,9 @@
 """procrastinate 3.10.0, on PostgreSQL: a table of jobs, a table of workers with their heartbeats.
 
-At the level of `JobManager`, which its worker calls: `fetch_job`, `finish_job`, `retry_job`, `update_heartbeat`. A job
-is held as long as its worker's heart beats, so each claim is by a worker of its own, which is registered before it
-and leaves when the job is finished. What dead workers held is brought back by `sweep`: the periodic task of
-"Retry stalled jobs" in its documentation.
+At the level of `JobManager`, which its worker calls: `fetch_job`, `finish_job`, `retry_job`,
+`update_heartbeat`. A job is held as long as its worker's heart beats, so each claim is by a worker of its own,
+which is registered before it and leaves when the job is finished. What dead workers held is brought back by
+`sweep`: the periodic task of "Retry stalled jobs" in its documentation.
 """
 
 from collections.abc import Awaitable, Callable
@@ -87,14 +87,13 @@ class ProcrastinateAdapter:
     def ack(self, *, claim: AdaptedClaim) -> None:
         """Finish the job, and delete it."""
         job, worker = claim.receipt
-        with_deletion = {"status": Status.SUCCEEDED, "delete_job": True}
-        self._settle(claim, lambda manager: manager.finish_job(job, **with_deletion))
+        self._settle(claim, lambda manager: manager.finish_job(job, Status.SUCCEEDED, delete_job=True))
         self._ask(lambda manager: manager.unregister_worker(worker))
 
     def release(self, *, claim: AdaptedClaim) -> None:
         """Retry the job after a rest."""
         job, worker = claim.receipt
-        self._retry(job, self._policy.retry.backoff_seconds(job.attempts + 1), claim)
+        self._retry(job, self._policy.retry.backoff_seconds(1), claim)
         self._ask(lambda manager: manager.unregister_worker(worker))
 
     def extend(self, *, claim: AdaptedClaim) -> AdaptedClaim:
@@ -109,6 +108,9 @@ class ProcrastinateAdapter:
         self._settle(claim, lambda manager: manager.retry_job(job, retry_at=retry_at))
 
     def _settle(self, claim: AdaptedClaim | None, call: Callable[[JobManager], Awaitable[Any]]) -> None:
+        # Its worker finishes a job or retries it; that nobody does both is not what it guards against.
+        if claim is not None and claim.is_over:
+            raise LeaseLost(claim.job_id, claim.claim_id)
         try:
             self._ask(call)
         except ConnectorException as error:
@@ -116,6 +118,8 @@ class ProcrastinateAdapter:
                 raise
             if claim is not None:
                 raise LeaseLost(claim.job_id, claim.claim_id) from error
+        if claim is not None:
+            claim.is_over = True
 
     def _ask(self, call: Callable[[JobManager], Awaitable[Any]]) -> Any:
         self._home.move(self._policy.server_time())
@@ -125,15 +129,17 @@ class ProcrastinateAdapter:
 _known: dict[tuple[int, Place], Schemas[Opened]] = {}
 
 
-# docs/howto/production/retry_stalled_jobs.md: jobs in `doing` of workers without a heartbeat "can then be retried for
-# example by a periodic task"; a job that is finished while it is `todo` again is accepted (`finish_job_v1`).
-# README and discussions: at least once. Nowhere: fencing, a bound on retries of stalled jobs (`max_attempts` is the
-# task's own retry strategy), clocks that differ: the rest after a failure is reckoned by the worker's.
+# docs/howto/production/retry_stalled_jobs.md: jobs in `doing` of workers without a heartbeat are "considered
+# stalled", and "can then be retried for example by a periodic task"; docs/howto/advanced/retry.md: a rest.
+# Nowhere: fencing, whether a job that is `todo` again may still be finished, a bound on retries of stalled
+# jobs (`max_attempts` is the task's own retry strategy), clocks that differ: the rest is by the worker's.
 @subject(
     promises=Promises(
         fencing=False,
+        back_off="constant",
         max_attempts=None,
         idempotent_enqueue=False,
+        late_ack="either",
         order="fifo-relaxed",
     ),
     server="postgres",

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -33,8 +33,16 @@ LATE = (
         ack("w2", "b"),
     ),
     scenario(enqueue("w1", "j1"), claim("w1", "a"), wait(50), extend("w1", "a"), wait(50), claim("w2", "b")),
+    scenario(
+        enqueue("w1", "j1"),
+        enqueue("w1", "j2"),
+        claim("w1", "a"),
+        wait(61),
+        claim("w1", "b"),
+        claim("w2", "c"),
+    ),
 )
-"""A job is given back by whom it was taken from; a holder's heart beats."""
+"""A job is given back by whom it was taken from; a holder's heart beats; a stale job and a new one wait."""
 
 JOBS = ("j1", "j2", "j3")
 RESTED = scenario(
@@ -44,6 +52,9 @@ RESTED = scenario(
     wait(6),
 )
 """Three jobs rest until the same time; whoever claims next has them brought back first."""
+STALLED = scenario(enqueue("w1", "j1"), claim("w1", "a"), wait(61))
+MEANWHILE = (release("w1", "a"), wait(6), claim("w2", "b"))
+"""A stalled job's holder gives it back after all, and another takes it."""
 REFUSED = """
 CREATE TRIGGER refused BEFORE INSERT ON task WHEN instr(NEW.data, 'j1')
 BEGIN SELECT RAISE(ABORT, 'no room'); END
@@ -51,7 +62,7 @@ BEGIN SELECT RAISE(ABORT, 'no room'); END
 
 
 @contextmanager
-def the_storage_refuses_one(workdir: Path) -> Iterator[None]:
+def the_storage_refuses_one(_execution: Execution, workdir: Path) -> Iterator[None]:
     """Let the database take all tasks but one."""
     connection = sqlite3.connect(workdir / "huey.db")
     connection.execute(REFUSED)
@@ -60,7 +71,7 @@ def the_storage_refuses_one(workdir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def one_reply_is_lost(_workdir: Path) -> Iterator[None]:
+def one_reply_is_lost(_execution: Execution, _workdir: Path) -> Iterator[None]:
     """Let the first task be taken, and the connection break before that is told."""
     from redis.connection import AbstractConnection as Connection  # noqa: PLC0415 - only where it is tried
 
@@ -85,18 +96,43 @@ def one_reply_is_lost(_workdir: Path) -> Iterator[None]:
         Connection.send_command, Connection.read_response = sent, answered
 
 
-FAULTS = {"huey-sqlite": the_storage_refuses_one, "huey-redis": one_reply_is_lost}
+@contextmanager
+def the_sweeper_stands_still(execution: Execution, _workdir: Path) -> Iterator[None]:
+    """Let others go on between a sweeper's look at what is stalled, and what it does about it."""
+    from ssq_verify.subjects.procrastinate import ProcrastinateAdapter  # noqa: PLC0415 - as above
 
+    retry, left = ProcrastinateAdapter._retry, [MEANWHILE]
 
-def swept(subject, workdir, run):
-    """Return the history of a round of the scheduler that meets a fault."""
-    execution = Execution(subject, RESTED.settings, workdir, run=run)
+    def late(self, job, seconds, held=None):
+        if held is None and left:
+            for step in left.pop():
+                execution.perform(step)
+        retry(self, job, seconds, held)
+
+    ProcrastinateAdapter._retry = late
     try:
-        for step in RESTED.steps:
+        yield
+    finally:
+        ProcrastinateAdapter._retry = retry
+
+
+TRIALS = {
+    "huey-sqlite": (RESTED, the_storage_refuses_one),
+    "huey-redis": (RESTED, one_reply_is_lost),
+    "procrastinate": (STALLED, the_sweeper_stands_still),
+}
+"""What is done first, and what then befalls a round of the sweeper."""
+
+
+def swept(subject, workdir, steps, fault):
+    """Return the history of a round of the sweeper that meets a fault."""
+    execution = Execution(subject, steps.settings, workdir)
+    try:
+        for step in steps.steps:
             execution.perform(step)
-        fault = FAULTS.get(versions.parted(subject.reference)[0], lambda _: nullcontext())
-        with fault(workdir):
-            execution.perform(claim("w1", "again"))
+        with fault(execution, workdir):
+            execution.open("sweeper").inner.sweep()
+        execution.perform(claim("w3", "again"))
         return execution.finish()
     finally:
         execution.close()
@@ -109,8 +145,10 @@ def told(reference):
         for steps in (*IN_TURNS, *LATE):
             with scratch() as workdir:
                 histories.append(execute(steps, subject, workdir))
-        with scratch() as workdir:
-            histories.append(swept(subject, workdir, 0))
+        trial = TRIALS.get(versions.parted(reference)[0])
+        if trial is not None:
+            with scratch() as workdir:
+                histories.append(swept(subject, workdir, *trial))
     verdicts = {each.invariant: each.verdict for each in judge(joined(histories), ways=("model",))}
     lost = [violation.sentence.split(",")[0] for violation in violations(histories[-1], "no-lost-job")]
     broken = {

@@ -42,6 +42,7 @@ PHASES = {
     Phase.EXTEND: (*CLAIM, (1.4, "w1", "invoke", "extend", ON_CLAIM), (1.5, *CRASH)),
     Phase.RECLAIM: (*CLAIM, (2.3, "w2", "invoke", "claim", {}), (2.4, "w2", "info", "crash", {})),
     Phase.RECOVERY: ((0.5, "w1", "info", "crash", {"value": "exit 1"}), (1.0, *CRASH)),
+    Phase.SWEEP: ((0.5, "w1", "info", "sweep", {}), (1.0, *CRASH)),
 }
 
 

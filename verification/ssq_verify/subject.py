@@ -40,7 +40,7 @@ class Policy:
     server_time: Clock = utc_now
     """What the clock of a server that keeps the time is to show, whatever the worker's own says."""
     has_sweeper: bool = False
-    """Whether a process of its own does what a queue leaves to its scheduler, `sweep()`; else a claim does."""
+    """Whether a process of its own does what a queue leaves to a scheduler, `sweep()`; else a claim does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -88,7 +88,7 @@ class HueyAdapter:
 
 
 # docs/guide.rst, "Scheduling tasks": the scheduler "will pick-up the message and place it back into the
-# queue"; a task that raises `RetryTask` "will be retried regardless". Its author: "huey will persist scheduled
+# queue"; one that raises `RetryTask` "will be retried regardless". Its author: "huey will persist scheduled
 # and enqueued tasks" (issue 225); of a worker that dies, "the task is lost, correct" (issue 253). Nowhere:
 # leases, an order (`strict_fifo` is an option), power loss, one task for one id.
 PROMISES = Promises(

@@ -144,7 +144,7 @@ HAS_TIMERS = "retry_after" in {field.name for field in dataclasses.fields(Entryp
 _known: dict[tuple[int, Place], Schemas[Connected]] = {}
 
 
-# ADR-0004: "at-least-once", "no fencing tokens", "no job is lost to a worker crash"; docs/guides/heartbeat.md:
+# ADR-0004: "at-least-once", "no fencing tokens", "no job is lost to a worker crash"; docs/guides/heartbeat:
 # "a job that stops updating its heartbeat for the specified duration will be retried by the next available
 # worker" (0.25: by `retry_timer`). `dedupe_key`: one live job of a key. `dequeue`: by priority, then by id.
 # Nowhere: a bound on re-delivery (a poison job is found by its stale heartbeat, docs/guides/reliability.md).

@@ -1,9 +1,9 @@
 """procrastinate 3.10.0, on PostgreSQL: a table of jobs, a table of workers with their heartbeats.
 
 At the level of `JobManager`, which its worker calls: `fetch_job`, `finish_job`, `retry_job`,
-`update_heartbeat`. A job is held as long as its worker's heart beats, so each claim is by a worker of its own,
-which is registered before it and leaves when the job is finished. What dead workers held is brought back by
-`sweep`: the periodic task of "Retry stalled jobs" in its documentation.
+`update_heartbeat`. A job is held as long as its worker's heart beats, so each claim is by a worker of its
+own, which is registered before it and leaves when the job is finished. What dead workers held is brought back
+by `sweep`: the periodic task of "Retry stalled jobs" in its documentation.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,6 +1,7 @@
 """Is each strike counted in the phase that it struck, and does an empty cell keep a verdict from green?"""
 
 import pytest
+from msgspec.structs import replace
 
 from ssq_stress.coverage import applicable, cell, empty, matrix
 from ssq_stress.faults import Fault, Phase
@@ -118,4 +119,6 @@ def test_what_can_not_be_struck_is_not_asked_for():
     asked = {phase for _, phase in applicable({Fault.IO_ERROR}, terms)}
 
     assert asked == {Phase.ENQUEUE, Phase.CLAIM, Phase.ACK}
-    assert {phase for _, phase in applicable({Fault.KILL}, TERMS)} == set(Phase)
+    assert {phase for _, phase in applicable({Fault.KILL}, TERMS)} == set(Phase) - {Phase.SWEEP}
+    swept = replace(TERMS, sweeps=True)
+    assert {phase for _, phase in applicable({Fault.KILL}, swept)} == set(Phase)

@@ -68,7 +68,7 @@ class ProcrastinateAdapter:
 
     def sweep(self) -> None:
         """Prune workers without heartbeats, and retry what they held."""
-        ttl = self._policy.lease_ttl_seconds
+        ttl = float(self._policy.lease_ttl_seconds)
         self._ask(lambda manager: manager.prune_stalled_workers(ttl))
         for job in self._ask(lambda manager: manager.get_stalled_jobs(seconds_since_heartbeat=ttl)):
             self._retry(job, 0.0)

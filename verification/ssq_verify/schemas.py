@@ -89,11 +89,12 @@ class Schemas(Generic[TenantT]):
             server_time.show(Path(self._place.clock), now)
 
     def _name(self, workdir: Path) -> str:
-        if self._place.clock is None:
-            return f"ssq_{hashlib.sha256(bytes(workdir)).hexdigest()[:16]}"
+        """Return one name in all processes; in turns, where there is one, that of a queue that has gone."""
         if workdir not in self._names:
-            gone = next((known for known in self._names if not known.exists()), None)
-            self._names[workdir] = f"ssq_{len(self._names)}" if gone is None else self._emptied(gone)
+            is_alone = self._place.clock is not None
+            gone = next((known for known in self._names if is_alone and not known.exists()), None)
+            own = f"ssq_{hashlib.sha256(bytes(workdir)).hexdigest()[:16]}"
+            self._names[workdir] = own if gone is None else self._emptied(gone)
         return self._names[workdir]
 
     def _make(self, name: str, tenant: TenantT) -> None:

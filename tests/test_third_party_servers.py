@@ -17,6 +17,9 @@ from ssq_verify import versions
 from ssq_verify.subject import NotThatVersion, Policy, UnknownSubject, load
 from ssq_verify.verdict import Finding
 
+pytestmark = pytest.mark.xdist_group("third-party-servers")
+"""Each version is judged once, for all that is asked about it."""
+
 ROOT = Path(__file__).parents[1]
 INSTALLED = ("huey-redis", "huey-sqlite", "pgqueuer", "procrastinate")
 BESIDE = ("huey-redis@3.4.0", "huey-sqlite@3.4.0", "pgqueuer@0.25.0", "pgqueuer@0.25.1")

@@ -7,6 +7,7 @@ judges one version of a package: what was imported once stays.
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,17 +78,21 @@ def install(package: str, version: str) -> Path:
     Raises `VersionFailed`.
     """
     target = folder(package, version)
-    draft = target.with_name(f"{target.name}.draft")
+    # Two processes may want it at once: each has a draft of its own, and the first that is done names it.
+    draft = target.with_name(f"{target.name}.{os.getpid()}")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
     done = subprocess.run(  # noqa: S603 - pip of this environment, for a package that the caller named
-        [*command, "--upgrade", "--target", str(draft), f"{package}=={version}"],
+        [*command, "--target", str(draft), f"{package}=={version}"],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
+        shutil.rmtree(draft, ignore_errors=True)
         last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise VersionFailed(f"{package} {version} can not be installed into {target}: {last}")
-    if not target.exists():
+    try:
         draft.rename(target)
+    except OSError:
+        shutil.rmtree(draft)
     return target

@@ -39,7 +39,7 @@ def measured(reference: str, seconds: int) -> dict[str, Any]:
         "subject": reference,
         "in_turns": _violated(in_turns),
         "stressed": _violated(stressed),
-        "operations": stressed["operations"],
+        "operations": stressed["tally"]["operations"],
         "kills": stressed["kills"],
         "sweeps_struck": sum(count for name, count in stressed["matrix"].items() if name.endswith(SWEPT)),
     }

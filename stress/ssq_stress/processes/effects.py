@@ -161,7 +161,7 @@ class _Rights:
 
     def until_ns(self, execution: Execution) -> int:
         """Return up to when the job was certainly its own."""
-        lease_ns = self._leases.get((execution.job_id, execution.claim_id), 0)
+        lease_ns = self._leases.get(execution.job_id, {}).get(execution.claim_id, 0)
         return min(self.ended_ns(execution), lease_ns) if self._is_within else 0
 
 
@@ -181,30 +181,35 @@ def _claims(history: History) -> dict[tuple[str, str], Operation]:
     }
 
 
-def _lease_ends(history: History) -> dict[tuple[str, str], int]:
-    """Return until when each claim certainly gave its holder the job: its lease's end, or its own."""
-    terms, ends = history.terms, dict[tuple[str, str], int]()
+def _lease_ends(history: History) -> dict[str, dict[str, int]]:
+    """Return until when each claim of each job certainly gave it to its holder."""
+    terms, leases = history.terms, defaultdict[str, dict[str, int]](dict)
     ttl_ns = round(terms.lease_ttl_seconds * 1e9)
     for operation in history.operations:
         if operation.job_id is None or operation.claim_id is None:
             continue
-        key, is_ok = (operation.job_id, operation.claim_id), operation.outcome is EventType.OK
+        ends, claim = leases[operation.job_id], operation.claim_id
+        is_ok = operation.outcome is EventType.OK
         if (
             is_ok
             and operation.f == "extend"
-            and not _was_in_time(operation, ends.get(key, 0), fencing=terms.fencing)
+            and not (terms.fencing or operation.ret_ns <= ends.get(claim, 0))
         ):
+            # Without fencing, one of a lost claim may return ok, too.
             continue
         if is_ok and operation.f in {"claim", "extend"}:
-            ends[key] = max(ends.get(key, 0), operation.inv_ns + ttl_ns) if terms.lease else NEVER_NS
+            ends[claim] = max(ends.get(claim, 0), operation.inv_ns + ttl_ns) if terms.lease else NEVER_NS
         elif operation.f in {"ack", "release"}:
-            ends[key] = min(ends.get(key, NEVER_NS), operation.inv_ns)
-    return ends
+            _end(ends, operation, fencing=terms.fencing)
+    return leases
 
 
-def _was_in_time(extend: Operation, ends_ns: int, *, fencing: bool) -> bool:
-    """Whether an extend certainly kept the lease: without fencing, one of a lost claim may return ok, too."""
-    return fencing or extend.ret_ns <= ends_ns
+def _end(ends: dict[str, int], ending: Operation, *, fencing: bool) -> None:
+    """End a claim; without fencing, whoever ends a job ends it for whoever has it."""
+    claim = str(ending.claim_id)
+    ends[claim] = min(ends.get(claim, NEVER_NS), ending.inv_ns)
+    if not fencing and ending.outcome is not EventType.FAIL:
+        ends.update({each: min(until_ns, ending.inv_ns) for each, until_ns in ends.items()})
 
 
 def _unclaimed(execution: Execution) -> Clash:

@@ -13,7 +13,9 @@ from judged_beside import JOBS, judged
 from ssq_core.queue import RetryPolicy, utc_now
 from ssq_stress.faults import Fault, Phase
 from ssq_stress.runner import Plan, stress
-from ssq_verify import versions
+from ssq_verify import script, servers, versions
+from ssq_verify.schemas import OwnServerOnly
+from ssq_verify.servers import Place
 from ssq_verify.subject import NotThatVersion, Policy, UnknownSubject, load
 from ssq_verify.verdict import Finding
 
@@ -146,6 +148,25 @@ def test_a_package_that_was_imported_is_not_taken_for_another_version():
 
     with pytest.raises(UnknownSubject, match=r"huey: the installed one and 3\.4\.0 can not be judged"):
         load("huey-sqlite@3.4.0")
+
+
+def test_a_script_imports_the_version_that_it_was_written_of():
+    """A program that needs only the queue finds it beside the installed one, too."""
+    written = script._queue("huey-sqlite@3.4.0")
+
+    assert f"sys.path.insert(0, {str(versions.folder('huey', '3.4.0'))!r})" in written
+    assert "from ssq_verify.subjects.huey_sqlite import open_queue" in written
+
+
+@pytest.mark.parametrize("name", ["pgqueuer", "procrastinate"])
+def test_tables_of_fixed_names_want_a_server_of_their_own(tmp_path, monkeypatch, name):
+    """In a part of somebody's database there is no room for them, which is said."""
+    for variable, value in servers.environment("postgres", Place(url="postgresql://", area="a")).items():
+        monkeypatch.setenv(variable, value)
+    policy = Policy(lease_ttl_seconds=60, retry=RetryPolicy(), max_clock_skew_seconds=0, clock=utc_now)
+
+    with pytest.raises(OwnServerOnly, match="unset SSQ_POSTGRES_URL"):
+        load(name).factory(tmp_path, policy)
 
 
 @pytest.mark.parametrize("reference", ["pgqueuer", "nobody@1.0", "pgqueuer@"])

@@ -21,6 +21,9 @@ from ssq_verify.subject import Policy, Promises, subject
 logging.getLogger("huey").addHandler(logging.NullHandler())
 logging.getLogger("huey").propagate = False
 
+BUSY_SECONDS = 600
+"""Its `timeout` for a locked database: longer than another process is ever stopped for."""
+
 
 class HueyAdapter:
     """One worker's handle.
@@ -105,4 +108,5 @@ PROMISES = Promises(
 @subject(promises=PROMISES)
 def open_queue(workdir: Path, policy: Policy) -> Any:
     """Open the database for one worker."""
-    return HueyAdapter(SqliteHuey("ssq", filename=str(workdir / "huey.db")), policy)
+    huey = SqliteHuey("ssq", filename=str(workdir / "huey.db"), timeout=BUSY_SECONDS)
+    return HueyAdapter(huey, policy)

@@ -5,6 +5,7 @@ is due from the schedule to the queue. `huey-sqlite@3.4.0` is judged by the same
 """
 
 import logging
+import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,9 @@ logging.getLogger("huey").addHandler(logging.NullHandler())
 logging.getLogger("huey").propagate = False
 
 BUSY_SECONDS = 600
-"""Its `timeout` for a locked database: longer than another process is ever stopped for."""
+"""Its `timeout` for a locked database: longer than most processes are stopped for."""
+OPENINGS_MAX = 100
+"""A consumer that could not begin is begun again by whoever supervises it."""
 
 
 class HueyAdapter:
@@ -58,7 +61,8 @@ class HueyAdapter:
         now = self._now()
         while (task := self._huey.dequeue()) is not None:
             if self._huey.ready_to_run(task, now):
-                return claim_of(task.args[0], (task, now))
+                # As a message: the handle that executes it may be another one of this worker's.
+                return claim_of(task.args[0], (self._huey.serialize_task(task), now))
             # A scheduler whose clock is ahead brought it back too soon; executing it puts it on the schedule.
             self._huey.execute(task, now)
         return None
@@ -84,7 +88,8 @@ class HueyAdapter:
         if claim.is_over:
             raise LeaseLost(claim.job_id, claim.claim_id)
         claim.is_over, self._retry_at = True, retry_at
-        self._huey.execute(*claim.receipt)
+        message, now = claim.receipt
+        self._huey.execute(self._huey.deserialize_task(message), now)
 
     def _now(self) -> datetime:
         return self._policy.clock().astimezone(UTC).replace(tzinfo=None)
@@ -108,5 +113,14 @@ PROMISES = Promises(
 @subject(promises=PROMISES)
 def open_queue(workdir: Path, policy: Policy) -> Any:
     """Open the database for one worker."""
-    huey = SqliteHuey("ssq", filename=str(workdir / "huey.db"), timeout=BUSY_SECONDS)
-    return HueyAdapter(huey, policy)
+    return HueyAdapter(_opened(workdir / "huey.db"), policy)
+
+
+def _opened(path: Path) -> Any:
+    for _ in range(OPENINGS_MAX):
+        try:
+            return SqliteHuey("ssq", filename=str(path), timeout=BUSY_SECONDS)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+    raise TimeoutError(f"{path} was locked {OPENINGS_MAX} times for {BUSY_SECONDS} s")

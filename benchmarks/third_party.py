@@ -21,8 +21,6 @@ REFERENCES = (
     "pgqueuer@0.25.0",
     "huey-redis",
     "huey-redis@3.4.0",
-    "huey-sqlite",
-    "huey-sqlite@3.4.0",
 )
 FAULTS = "kill,pause,skew"
 SECONDS = 20

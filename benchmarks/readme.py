@@ -54,6 +54,11 @@ def milled(*options: str) -> list[Results]:
     return _output("million", *options)["runs"]
 
 
+def adapted(*options: str) -> list[Results]:
+    """Let somebody else's queues be broken."""
+    return _output("third_party", *options)["runs"]
+
+
 def _output(script: str, *options: str) -> Any:
     command = [sys.executable, ROOT / f"benchmarks/{script}.py", *options, "--json"]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - our own
@@ -147,6 +152,20 @@ def _states(states: Results) -> tuple[str, str, str]:
     return str(states["compared"]), str(states["extents"]["in part"]), str(len(states["missing"]))
 
 
+def third_party_table(results: Results) -> Iterator[str]:
+    """Yield the lines of what somebody else's queues break."""
+    yield from _where(results)
+    yield "`ssq verify`, and `ssq stress` with four workers, a producer and the queue's own sweeper"
+    yield "that are killed, stopped and misled about the time."
+    yield ""
+    yield _row("queue", "broken in turns", "under stress", "operations", "kills", "strikes inside a sweep")
+    yield _row(":---", ":---", ":---", *["---:"] * 3)
+    for run in results["runs"]:
+        broken = (", ".join(run[way]) or "nothing" for way in ("in_turns", "stressed"))
+        numbers = (f"{run[what]:,}" for what in ("operations", "kills", "sweeps_struck"))
+        yield _row(f"`{run['subject']}`", *broken, *numbers)
+
+
 def _found(result: Results) -> str:
     if result["complete"]:
         return f"search complete, not found ({result['seconds']:.2f} s)"
@@ -162,6 +181,7 @@ MEASURES: dict[str, Callable[..., list[Results]]] = {
     "comparison": compared,
     "power_losses": powerless,
     "million": milled,
+    "third_party": adapted,
 }
 TABLES = {
     "judge": judge_table,
@@ -169,6 +189,7 @@ TABLES = {
     "comparison": comparison_table,
     "power_losses": power_losses_table,
     "million": million_table,
+    "third_party": third_party_table,
 }
 
 

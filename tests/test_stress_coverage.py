@@ -46,6 +46,7 @@ PHASES = {
     Phase.EXTEND: (*CLAIM, (1.4, "w1", "invoke", "extend", ON_CLAIM), (1.5, *CRASH)),
     Phase.RECLAIM: (*CLAIM, (2.3, "w2", "invoke", "claim", {}), (2.4, "w2", "info", "crash", {})),
     Phase.RECOVERY: ((0.5, "w1", "info", "crash", {"value": "exit 1"}), (1.0, *CRASH)),
+    Phase.SWEEP: ((0.5, "w1", "info", "sweep", {}), (1.0, *CRASH)),
 }
 
 
@@ -121,7 +122,9 @@ def test_what_can_not_be_struck_is_not_asked_for():
     asked = {phase for _, phase in applicable({Fault.IO_ERROR}, terms)}
 
     assert asked == {Phase.ENQUEUE, Phase.CLAIM, Phase.ACK}
-    assert {phase for _, phase in applicable({Fault.KILL}, TERMS)} == set(Phase)
+    assert {phase for _, phase in applicable({Fault.KILL}, TERMS)} == set(Phase) - {Phase.SWEEP}
+    swept = replace(TERMS, sweeps=True)
+    assert {phase for _, phase in applicable({Fault.KILL}, swept)} == set(Phase)
 
 
 @pytest.mark.scenario("stress/a-fault-that-was-not-chosen")

@@ -66,6 +66,42 @@ def test_who_begins_after_its_lease_is_not_accused():
     assert (found.clashes, found.outlived) == ((), 1)
 
 
+@pytest.mark.parametrize(("fencing", "clashes"), [(False, 0), (True, 1)])
+def test_a_late_extend_that_nothing_fences_kept_no_lease(fencing, clashes):
+    """Where any extend may return ok, one after the lease's end does not show that the lease went on."""
+    terms = Terms(lease_ttl_seconds=60.0, max_clock_skew_seconds=1.0, fencing=fencing)
+    history = h(
+        "w1 enqueue j1", "w1 claim j1#1", "+62s", "w2 claim j1#2", "+5s", "w1 extend j1#1", terms=terms
+    )
+    (first, first_ns), (second, second_ns) = claims_of(history)
+    found = compared(
+        history, [[effect("begin", first, "w1", first_ns + 1), effect("begin", second, "w2", second_ns + 1)]]
+    )
+
+    assert len(found.clashes) == clashes
+
+
+@pytest.mark.parametrize(("fencing", "clashes"), [(False, 0), (True, 1)])
+def test_a_late_release_that_nothing_fences_ends_the_job_for_all(fencing, clashes):
+    """Where a release names the job alone, whoever comes next takes it by right from who still has it."""
+    terms = Terms(lease_ttl_seconds=60.0, max_clock_skew_seconds=1.0, fencing=fencing)
+    history = h(
+        "w1 enqueue j1",
+        "w1 claim j1#1",
+        "+62s",
+        "w2 claim j1#2",
+        "w1 release j1#1",
+        "w3 claim j1#3",
+        terms=terms,
+    )
+    _, (second, second_ns), (third, third_ns) = claims_of(history)
+    found = compared(
+        history, [[effect("begin", second, "w2", second_ns + 1), effect("begin", third, "w3", third_ns + 1)]]
+    )
+
+    assert len(found.clashes) == clashes
+
+
 def test_a_dead_holder_works_no_more():
     """Who died while it worked did not work on, although it never wrote that it ended."""
     history = h("w1 enqueue j1", "w1 claim j1#1", "w1 dies", "+5s", "w2 claim j1#2", terms=TERMS)

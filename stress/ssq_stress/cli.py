@@ -232,6 +232,14 @@ def subjects(json: Json = False) -> int:
 
 
 @app.command()
+def install(
+    subject: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="As in pgqueuer@0.25.0.")],
+) -> int:
+    """Put another version of somebody else's queue beside the installed one, to be judged by that name."""
+    return commands.install(subject)
+
+
+@app.command()
 def explain(
     name: Annotated[
         str | None, typer.Argument(help="An invariant, or a fault; without it, all invariants are listed.")

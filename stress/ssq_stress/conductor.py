@@ -34,6 +34,7 @@ class Crew:
 
     consumers: int
     producers: int
+    sweepers: int = 0
     rate: float | None = None
     """Jobs a second, all producers together; None: as many as are taken."""
     clocks: tuple[WrongClock, ...] = ()
@@ -43,7 +44,7 @@ class Crew:
     @property
     def size(self) -> int:
         """How many workers there are, not counting the one that drains."""
-        return self.consumers + self.producers
+        return self.consumers + self.producers + self.sweepers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,10 +204,13 @@ class Conductor:
     def _able(self, phase: Phase) -> list[int]:
         """Return the numbers of the workers that come to this phase."""
         consumers = list(range(self._crew.consumers))
-        producers = list(range(self._crew.consumers, self._crew.size))
+        producers = list(range(self._crew.consumers, self._crew.size - self._crew.sweepers))
+        sweepers = list(range(self._crew.size - self._crew.sweepers, self._crew.size))
         if phase is Phase.ENQUEUE:
             return producers
-        return consumers + producers if phase is Phase.IDLE else consumers
+        if phase is Phase.SWEEP:
+            return sweepers
+        return consumers + producers + sweepers if phase is Phase.IDLE else consumers
 
 
 def one_of_each(waiting: list[Strike]) -> list[Strike]:

@@ -103,6 +103,10 @@ class _Watch:
             self.workers[event.worker] = _Worker(recovers=True, is_opening=True)
         elif event.f == "open":
             worker.is_opening = False
+        elif event.f == "sweep":
+            worker.operation = event.f
+        elif event.f == "swept":
+            worker.operation, worker.recovers = None, False
 
     def _server(self, event: Event) -> None:
         """Count a blow once in each phase that somebody was in: it strikes all workers at one instant."""

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 ALL = "all"
 """In place of their names: those that can strike where the queue lives."""
-OPERATION_PHASES = ("enqueue", "claim", "ack", "release", "extend")
+OPERATION_PHASES = ("enqueue", "claim", "ack", "release", "extend", "sweep")
 
 POWER_LOSS = "power-loss"
 """Strikes all workers at once, whatever they do: chosen with the others, and no row of the matrix."""
@@ -41,6 +41,8 @@ class Phase(StrEnum):
     """Inside a claim, while a job whose lease has ended waits to be taken."""
     RECOVERY = "recovery"
     """A replacement of a killed worker opens the queue, or is inside its first operation."""
+    SWEEP = "sweep"
+    """A queue's own sweeper is at work: it brings back what is due."""
 
 
 INSIDE = frozenset({
@@ -51,6 +53,7 @@ INSIDE = frozenset({
     Phase.EXTEND,
     Phase.RECLAIM,
     Phase.RECOVERY,
+    Phase.SWEEP,
 })  # fmt: skip
 """The phases in which the queue's own code runs: the only ones that its storage can fail."""
 

@@ -7,7 +7,7 @@ job) must not stay undecided: the order of jobs, say, is judged where nobody die
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -36,6 +36,8 @@ DRAIN_SECONDS_MAX = 90.0
 ATTEMPTS_WITHOUT_END = 1_000_000
 LULLED = frozenset({Fault.PAUSE, Fault.SKEW})
 """Where nothing else strikes, every claim's outcome is known, and what a lull shows can be judged."""
+SWEEPER_STANDS, SWEEPER_OPENS_SECONDS = 2.0, 1.0
+"""For how many leases a sweeper may be stopped, and how long one that was killed takes to be replaced."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +82,8 @@ class Ring:
         self._conductor: Conductor | None = None
         self._stage = "open"
         self._until_ns = 0
+        self._late_seconds = 0.0
+        """How late a queue's sweeper may be."""
         self._skew_seconds: float | None = 0.0
         """By how much clocks may differ; None: by any."""
         self._begun_ns = MONOTONIC_NS()
@@ -101,6 +105,8 @@ class Ring:
             for path in (folders.queue, folders.events, folders.effects):
                 path.mkdir(parents=True)
             terms = self._looked(folders)
+            if terms.sweeps:
+                terms = self._with_sweeper(terms)
             self._skew_seconds = terms.max_clock_skew_seconds
             self._through_stages(folders, terms)
         yield folders, terms
@@ -116,6 +122,12 @@ class Ring:
             self._settings = msgspec.structs.replace(self._settings, max_attempts=ATTEMPTS_WITHOUT_END)
             terms = held_to(self._load, folders, self._settings)
         return terms
+
+    def _with_sweeper(self, terms: Terms) -> Terms:
+        """Add one to the crew. It is struck, too: what it brings back is seen so much later."""
+        self._crew = replace(self._crew, sweepers=1)
+        self._late_seconds = SWEEPER_STANDS * self._settings.lease_ttl_seconds + SWEEPER_OPENS_SECONDS
+        return msgspec.structs.replace(terms, time_resolution_seconds=self._late_seconds)
 
     def _through_stages(self, folders: Folders, terms: Terms) -> None:
         board = Board.made(folders.board, slots=self._crew.size + 1)
@@ -141,6 +153,7 @@ class Ring:
     def _assignments(self, folders: Folders) -> list[Assignment]:
         names = [(f"w{n + 1}", Role.CONSUMER) for n in range(self._crew.consumers)]
         names += [(f"p{n + 1}", Role.PRODUCER) for n in range(self._crew.producers)]
+        names += [(f"s{n + 1}", Role.SWEEPER) for n in range(self._crew.sweepers)]
         return [self._assignment(folders, name, number, role) for number, (name, role) in enumerate(names)]
 
     def _assignment(self, folders: Folders, name: str, number: int, role: Role) -> Assignment:
@@ -197,7 +210,8 @@ class Ring:
             disk_full.make_room(folders.disk)
         log.single(DRAIN_WORKER, "heal")
         if self._plan.faults <= LULLED:
-            self._begin(supervisor, "lull", Stage.LULL, patience_seconds(self._settings))
+            seconds = patience_seconds(self._settings) + self._late_seconds
+            self._begin(supervisor, "lull", Stage.LULL, seconds)
             while not self._is_late():
                 self._wait(supervisor)
 

@@ -110,8 +110,8 @@ class Supervisor:
 
     @property
     def are_done(self) -> bool:
-        """Whether all workers have ended and none will be replaced."""
-        return all(child.is_done for child in self._children)
+        """Whether all workers have ended and none will be replaced; a sweeper ends only when it is ended."""
+        return all(child.is_done or child.assignment.role is Role.SWEEPER for child in self._children)
 
     def tick(self, seconds: float) -> None:
         """Wait so long, or until a worker ends; continue and replace those whose turn it is.
@@ -163,7 +163,9 @@ class Supervisor:
                 _signal(child.process.pid, signal.SIGKILL)
         for child in self._children:
             child.process.join(JOIN_SECONDS_MAX)
-            if not child.is_done and child.process.exitcode != 0:
+            # A sweeper goes on until it is ended, which is no fault of anybody's.
+            is_cut_off = not child.is_done and child.assignment.role is not Role.SWEEPER
+            if is_cut_off and child.process.exitcode != 0:
                 self._crashed(child)
             child.is_done = True
 

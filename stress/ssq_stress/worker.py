@@ -56,7 +56,8 @@ class _Worker:
 
     def run(self) -> None:
         """Work until the stage says that it is over, or there is nothing more to do."""
-        turn = self._produce if self._assignment.role is Role.PRODUCER else self._consume
+        turns = {Role.CONSUMER: self._consume, Role.PRODUCER: self._produce, Role.SWEEPER: self._sweep}
+        turn = turns[self._assignment.role]
         last_ns = MONOTONIC_NS()
         while self._desk.is_supervised:
             stage = self._board.stage
@@ -71,8 +72,8 @@ class _Worker:
                 time.sleep(self._rng.uniform(0.5, 1.5) * POLL_SECONDS)
 
     def _is_over(self, idle_ns: int) -> bool:
-        if self._assignment.role is Role.PRODUCER:
-            return True
+        if self._assignment.role is not Role.CONSUMER:
+            return self._assignment.role is Role.PRODUCER
         return idle_ns > round(patience_seconds(self._assignment.settings) * 1e9)
 
     def _produce(self, stage: Stage) -> bool:
@@ -107,6 +108,11 @@ class _Worker:
 
     def _new_id(self) -> str:
         return f"{self._name}-{self._assignment.generation}-{self._made}"
+
+    def _sweep(self, _stage: Stage) -> bool:
+        """Do one round of what the queue leaves to a sweeper; then others have time for theirs."""
+        self._desk.sweep()
+        return False
 
     def _consume(self, stage: Stage) -> bool:
         """Claim a job and do with it what the dice say; False if there was none."""

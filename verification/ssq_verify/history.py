@@ -40,9 +40,11 @@ FAULTS = frozenset({
 """What is done to a worker, its storage or its server; single events of type `info`. Those of a server name
 it in place of a worker, and end nobody's operation: what was cut off says so itself."""
 
-OBSERVATIONS = frozenset({"open", "heal", "drained", "drain-cut", "dead", "present", "zone", "strobe"})
+OBSERVATIONS = frozenset({
+    "open", "heal", "drained", "drain-cut", "dead", "present", "zone", "strobe", "sweep", "swept",
+})  # fmt: skip
 """What the harness did or saw: a handle opened, faults over, the queue empty (or given up), a dead letter, a
-job that is in the queue in whatever state."""
+job that is in the queue in whatever state; that the queue's own sweeper began a round, and ended it."""
 
 
 LEASE_LOST, NOT_DEAD = "LeaseLost", "not dead"
@@ -76,6 +78,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the queue can list its dead letters."""
     lists_jobs: bool = False
     """Whether the queue can list the jobs that it has, in whatever state."""
+    sweeps: bool = False
+    """Whether what is due is brought back by a sweeper of its own, and not by the claim that takes it."""
     idempotent_enqueue: bool = True
     repeat_ack: Literal["refused", "accepted"] = "refused"
     late_ack: Literal["accepted", "rejected", "either"] = "accepted"

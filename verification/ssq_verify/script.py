@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ssq_verify import programs
+from ssq_verify import programs, versions
 from ssq_verify.execution import DRAIN_POLLS_MAX as DRAIN_POLLS_MAX_IN_TURNS
 from ssq_verify.execution import DRAIN_WORKER
 from ssq_verify.execution import EPOCH as EPOCH_IN_TURNS
@@ -93,16 +93,15 @@ def _heading(outcome: Replayed) -> Iterator[str]:
 def _queue(reference: str) -> str:
     """Return the function that opens the queue; it is imported only when all is in place."""
     module, separator, function = reference.rpartition(":")
+    before: Path | None = None
     if not separator:
-        module, function = f"ssq_verify.subjects.{reference.replace('-', '_')}", "open_queue"
-    if not module.endswith(".py"):
-        loaded = f"    from {module} import {function}\n\n    return {function}(workdir, policy)"
-    else:
-        path = Path(module)
-        loaded = (
-            f"    sys.path.insert(0, {str(path.parent.resolve())!r})\n"
-            f"    from {path.stem} import {function}\n\n    return {function}(workdir, policy)"
-        )
+        name, version = versions.parted(reference)
+        module, function = f"ssq_verify.subjects.{name.replace('-', '_')}", "open_queue"
+        before = None if version is None else versions.folder(versions.package_of(name), version)
+    elif module.endswith(".py"):
+        before, module = Path(module).parent.resolve(), Path(module).stem
+    path = "" if before is None else f"    sys.path.insert(0, {str(before)!r})\n"
+    loaded = f"{path}    from {module} import {function}\n\n    return {function}(workdir, policy)"
     return f'def open_queue(workdir, policy):\n    """Open the queue for one worker."""\n{loaded}'
 
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from ssq_core.queue import Clock, MissingDriver, RetryPolicy, WorkerQueue, utc_now
-from ssq_verify import subjects
+from ssq_verify import subjects, versions
 from ssq_verify.history import Terms
 
 SAFE_NAME_LENGTH_MAX = 40
@@ -39,6 +39,8 @@ class Policy:
     """That worker's own clock, right or wrong."""
     server_time: Clock = utc_now
     """What the clock of a server that keeps the time is to show, whatever the worker's own says."""
+    has_sweeper: bool = False
+    """Whether a process of its own does what a queue leaves to a scheduler, `sweep()`; else a claim does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +53,8 @@ class Promises:
     lease: bool = True
     fencing: bool = True
     extend: bool = True
-    back_off: bool = True
+    back_off: bool | Literal["constant"] = True
+    """Whether a released job rests; `"constant"`: for as long after each attempt as after the first."""
     max_attempts: int | Literal["policy"] | None = "policy"
     idempotent_enqueue: bool = True
     repeat_ack: Literal["refused", "accepted"] = "refused"
@@ -108,6 +111,13 @@ class NotInstalled(UnknownSubject):
         self.extra = extra
 
 
+class NotThatVersion(UnknownSubject):
+    """A subject that was named with a version which nobody installed."""
+
+    def __init__(self, name: str, package: str, version: str) -> None:
+        super().__init__(f"{package} {version} is not installed beside; ssq install {name}@{version}")
+
+
 class SubjectFailed(Exception):  # noqa: N818 - it names what failed
     """The subject can not be used at all: its factory raised, or it answers in a form that is no queue's."""
 
@@ -162,7 +172,9 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
         if promises.max_attempts == "policy"
         else promises.max_attempts,
         backoff_base_seconds=policy.retry.backoff_base_seconds,
-        backoff_max_seconds=policy.retry.backoff_max_seconds,
+        backoff_max_seconds=policy.retry.backoff_seconds(1)
+        if promises.back_off == "constant"
+        else policy.retry.backoff_max_seconds,
         max_clock_skew_seconds=(
             policy.max_clock_skew_seconds
             if promises.max_clock_skew_seconds == "policy"
@@ -173,10 +185,11 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
         fencing=promises.fencing,
         release=callable(getattr(queue, "release", None)),
         extend=promises.extend and callable(getattr(queue, "extend", None)),
-        back_off=promises.back_off,
+        back_off=bool(promises.back_off),
         payload=takes_payload(queue),
         dead_letters=callable(getattr(queue, "dead", None)),
         lists_jobs=callable(getattr(queue, "job_ids", None)),
+        sweeps=callable(getattr(queue, "sweep", None)),
         idempotent_enqueue=promises.idempotent_enqueue,
         repeat_ack=promises.repeat_ack,
         late_ack=promises.late_ack,
@@ -230,10 +243,12 @@ def _factory(reference: str) -> Factory:
 
 
 def _named(name: str) -> Factory:
+    name, version = versions.parted(name)
     if name not in names():
         raise UnknownSubject(
             f"{name}: no such subject; name one of {', '.join(names())}, or FILE.py:FUNCTION"
         )
+    _choose(name, version)
     try:
         module = importlib.import_module(f"{subjects.__name__}.{name.replace('-', '_')}")
     except MissingDriver as error:
@@ -243,7 +258,20 @@ def _named(name: str) -> Factory:
         if (error.name or "").startswith("ssq_"):
             raise
         raise NotInstalled(name) from error
+    if version is not None and not versions.is_loaded(versions.package_of(name), version):
+        raise UnknownSubject(str(versions.VersionClash(versions.package_of(name), version, None)))
     return module.open_queue  # type: ignore[no-any-return]
+
+
+def _choose(name: str, version: str | None) -> None:
+    """Let the package that a subject adapts be imported in this version."""
+    package = versions.package_of(name)
+    if version is not None and not versions.is_installed(package, version):
+        raise NotThatVersion(name, package, version)
+    try:
+        versions.choose(package, version)
+    except versions.VersionClash as error:
+        raise UnknownSubject(str(error)) from error
 
 
 def _from_module(name: str, reference: str) -> object:

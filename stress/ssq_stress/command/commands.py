@@ -26,6 +26,7 @@ from ssq_stress.command.door import (
 from ssq_stress.command.telling import replay_commands, stories, write_junit
 from ssq_stress.serving import served
 from ssq_verify import subject as subject_module
+from ssq_verify import versions
 from ssq_verify.report.document import verdict_documents
 from ssq_verify.report.layout import command_line, paragraph, printable
 from ssq_verify.report.skew import skew_lines
@@ -181,6 +182,19 @@ def write_script(outcome: "Replayed", path: Path) -> None:
     except NotScriptable as limit:
         path.unlink(missing_ok=True)
         raise BadInput(f"{path}: no script: {limit}; the repro itself replays") from limit
+
+
+def install(reference: str) -> int:
+    """Put a version of the package that a subject adapts into a folder of its own. Raises `BadInput`."""
+    name, version = versions.parted(reference)
+    if name not in subject_module.names() or not version:
+        raise BadInput(f"{reference}: name a subject and a version, as in pgqueuer@0.25.0; see ssq subjects")
+    try:
+        folder = versions.install(versions.package_of(name), version)
+    except versions.VersionFailed as error:
+        raise BadInput(str(error)) from error
+    say([f"{versions.package_of(name)} {version} in {folder}; ssq verify {reference}"])
+    return EXIT_OK
 
 
 def subjects(*, as_json: bool) -> int:

@@ -86,6 +86,7 @@ def phases(fault: Fault, terms: Terms, *, chosen: Iterable[Fault]) -> tuple[Phas
         Phase.RECLAIM: terms.lease,
         # Only a killed worker has a replacement.
         Phase.RECOVERY: Fault.KILL in set(chosen),
+        Phase.SWEEP: terms.sweeps,
     }
     offered = [phase for phase in Phase if lacking.get(phase, True)]
     return tuple(phase for phase in offered if fault not in STORAGE or phase in INSIDE)

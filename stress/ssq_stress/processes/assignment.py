@@ -22,6 +22,8 @@ class Role(StrEnum):
 
     CONSUMER = "consumer"
     PRODUCER = "producer"
+    SWEEPER = "sweeper"
+    """It does what the queue leaves to a scheduler or a periodic task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,6 +41,7 @@ class Desk:
     """What every kind of worker has: the board, its clock, its log, its handle on the queue."""
 
     def __init__(self, assignment: Assignment, *, is_struck: bool = True) -> None:
+        self._is_struck = is_struck
         self.board = Board(assignment.folders.board)
         self.slot = self.board.slot(assignment.number)
         self.clock = skew.WorkerClock(self.slot, base_ns=assignment.base_ns)
@@ -66,6 +67,20 @@ class Desk:
             raise
         except Exception:  # noqa: BLE001 - anybody's code
             return False, None
+
+    def sweep(self) -> None:
+        """Do a round of what the queue leaves to its sweeper; what it leaves undone shows in the jobs."""
+        name = self._assignment.name
+        self.log.record(name, EventType.INFO, "sweep", clock=self.clock)
+        try:
+            self.queue.inner.sweep()
+        except SubjectFailed:
+            raise
+        except Exception as error:  # noqa: BLE001 - anybody's code
+            told = self.log.error_text(error)
+            self.log.record(name, EventType.INFO, "swept", clock=self.clock, value=told)
+        else:
+            self.log.record(name, EventType.INFO, "swept", clock=self.clock)
 
     @property
     def is_supervised(self) -> bool:
@@ -108,6 +123,8 @@ class Desk:
             retry=settings.retry,
             max_clock_skew_seconds=settings.max_clock_skew_seconds,
             clock=self.clock if self._subject.clock == "policy" else utc_now,
+            # Who drains alone has nobody beside it.
+            has_sweeper=self._is_struck,
         )
         queue = self._opened_in_time(policy)
         self.terms = terms(self._subject.promises, policy, queue)

@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from ssq_stress.processes.log import APPEND, MONOTONIC_NS, WRITE
-from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation
+from ssq_verify.history import NEVER_NS, Event, EventType, History, Operation, Terms
 from ssq_verify.pieces import Faults
 
 PROMISE = "side-effects"
@@ -161,7 +161,7 @@ class _Rights:
 
     def until_ns(self, execution: Execution) -> int:
         """Return up to when the job was certainly its own."""
-        lease_ns = self._leases.get((execution.job_id, execution.claim_id), 0)
+        lease_ns = self._leases.get(execution.job_id, {}).get(execution.claim_id, 0)
         return min(self.ended_ns(execution), lease_ns) if self._is_within else 0
 
 
@@ -181,19 +181,38 @@ def _claims(history: History) -> dict[tuple[str, str], Operation]:
     }
 
 
-def _lease_ends(history: History) -> dict[tuple[str, str], int]:
-    """Return until when each claim certainly gave its holder the job: its lease's end, or its own."""
-    terms, ends = history.terms, dict[tuple[str, str], int]()
-    ttl_ns = round(terms.lease_ttl_seconds * 1e9)
+def _lease_ends(history: History) -> dict[str, dict[str, int]]:
+    """Return until when each claim of each job certainly gave it to its holder."""
+    leases, endings = defaultdict[str, dict[str, int]](dict), list[Operation]()
     for operation in history.operations:
-        if operation.job_id is None or operation.claim_id is None:
-            continue
-        key, is_ok = (operation.job_id, operation.claim_id), operation.outcome is EventType.OK
-        if is_ok and operation.f in {"claim", "extend"}:
-            ends[key] = max(ends.get(key, 0), operation.inv_ns + ttl_ns) if terms.lease else NEVER_NS
-        elif operation.f in {"ack", "release"}:
-            ends[key] = min(ends.get(key, NEVER_NS), operation.inv_ns)
-    return ends
+        if operation.job_id is not None and operation.claim_id is not None:
+            _lead_on(leases[operation.job_id], operation, history.terms)
+            if operation.f in {"ack", "release"} and operation.outcome is not EventType.FAIL:
+                endings.append(operation)
+    if not history.terms.fencing:
+        begun = {claim: operation.inv_ns for (_, claim), operation in _claims(history).items()}
+        for ending in endings:
+            _end_all(leases[str(ending.job_id)], ending, begun)
+    return leases
+
+
+def _lead_on(ends: dict[str, int], operation: Operation, terms: Terms) -> None:
+    """Begin a lease, keep it, or end it."""
+    claim, is_ok = str(operation.claim_id), operation.outcome is EventType.OK
+    # Without fencing, an extend of a lost claim may return ok, too.
+    is_kept = operation.f == "extend" and (terms.fencing or operation.ret_ns <= ends.get(claim, 0))
+    if is_ok and (operation.f == "claim" or is_kept):
+        end_ns = operation.inv_ns + round(terms.lease_ttl_seconds * 1e9)
+        ends[claim] = max(ends.get(claim, 0), end_ns) if terms.lease else NEVER_NS
+    elif operation.f in {"ack", "release"}:
+        ends[claim] = min(ends.get(claim, NEVER_NS), operation.inv_ns)
+
+
+def _end_all(ends: dict[str, int], ending: Operation, begun: Mapping[str, int]) -> None:
+    """Without fencing, whoever ends a job ends it for whoever has it at any moment of that."""
+    for claim, end_ns in ends.items():
+        if begun.get(claim, 0) < ending.ret_ns:
+            ends[claim] = min(end_ns, ending.inv_ns)
 
 
 def _unclaimed(execution: Execution) -> Clash:

@@ -41,6 +41,10 @@ def event_text(event: Event) -> str:
         "dead": f"finds {event.job_id} dead",
         "zone": f"is in the time zone {event.value}",
         "strobe": f"clock jumps to and fro by {event.value} s",
+        "sweep": "begins to bring back what is due",
+        "swept": "has brought back what is due"
+        if event.value is None
+        else f"brought it back in part: {event.value}",
         "present": f"sees {event.job_id} in the queue",
     }
     return known.get(event.f) or " ".join(part for part in (event.f, event.job_id, event.value) if part)

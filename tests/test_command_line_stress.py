@@ -105,7 +105,7 @@ def test_a_run_is_shown(ssq, tmp_path):
 @pytest.mark.scenario("stress/asked-on-the-command-line")
 def test_clocks_may_be_asked_for_beyond_the_promise(ssq, tmp_path):
     """Clocks that differ by hours give a job two holders; how far they may differ is measured elsewhere."""
-    options = ("--for", "2s", "--workers", "4", "--producers", "1", "--faults", "skew", "--skew", "7200")
+    options = ("--for", "6s", "--workers", "4", "--producers", "1", "--faults", "skew", "--skew", "7200")
     for seed in range(RUNS_MAX):
         code, out, error = ssq("stress", "file", *options, "--seed", str(seed), "--out", tmp_path / str(seed))
         if code == 1:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssq_stress.command.door import BadInput, faults_for, takes_power
-from ssq_stress.faults import SERVER, Fault
+from ssq_stress.faults import REMOTE, Fault
 from ssq_stress.nemesis import power_loss
 from ssq_stress.plan import Plan
 from ssq_stress.power import powerless
@@ -116,7 +116,7 @@ def test_of_what_is_not_promised_nothing_is_lost(tmp_path):
 @pytest.mark.parametrize(
     ("text", "chosen", "taken"),
     [
-        ("all", set(Fault) - SERVER, True),
+        ("all", set(Fault) - REMOTE, True),
         ("kill, power-loss", {Fault.KILL}, True),
         ("power-loss", set(), True),
         ("kill", {Fault.KILL}, False),

@@ -83,12 +83,17 @@ def last_lines(report: "Report") -> list[Text]:
 
 def matrix_lines(matrix: dict[str, int], faults: Iterable[Fault], applicable: Iterable[str]) -> list[Text]:
     """Return how often each fault struck each phase: `0` where it should have, `-` where it can't."""
-    able, names = set(applicable), [COLUMNS.get(phase, phase.value) for phase in Phase]
+    able = set(applicable)
+    # Only a queue that leaves something to a scheduler has a sweep to be struck in.
+    phases = [
+        phase for phase in Phase if phase is not Phase.SWEEP or any(str(phase) in cell for cell in able)
+    ]
+    names = [COLUMNS.get(phase, phase.value) for phase in phases]
     label = max(map(len, faults), default=0)
     lines = [Text(" " * (label + GAP) + "  ".join(names), style="dim")]
     for fault in faults:
         line = Text(f"{fault:<{label + GAP}}")
-        for phase, name in zip(Phase, names, strict=True):
+        for phase, name in zip(phases, names, strict=True):
             key = f"{fault} while {phase}"
             text = str(matrix.get(key, 0)) if key in able else "-"
             style = "bold yellow" if text == "0" else "dim" if text == "-" else ""

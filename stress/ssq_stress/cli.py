@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from ssq_stress.command import commands, ending, explanation, repeating, stressing
+from ssq_stress.command import benching, commands, ending, explanation, repeating, stressing
 from ssq_stress.command.console import (
     BadInput,
     Interrupted,
@@ -57,6 +57,13 @@ class StressProfile(StrEnum):
 
     CI = "ci"
     NIGHTLY = "nightly"
+
+
+class Mode(StrEnum):
+    """When a claim begins."""
+
+    CLOSED = "closed"
+    OPEN = "open"
 
 
 class Sweep(StrEnum):
@@ -188,6 +195,62 @@ def stress(
             out=out or commands.new_folder(subject),
             junit=junit,
             as_json=json,
+        )
+
+
+@app.command()
+def bench(
+    subjects: Annotated[list[str], typer.Argument(help="Queues to time; the first is what ratios refer to.")],
+    backlog: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Jobs that wait at the start. [default: 2000,20000]")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Processes that claim and ack. [default: 4]")
+    ] = None,
+    claims: Annotated[
+        int | None, typer.Option(min=1, help="How many are timed. [default: the whole backlog]")
+    ] = None,
+    payload: Annotated[int, typer.Option(min=0, metavar="BYTES", help="What each job carries.")] = 0,
+    mode: Annotated[Mode, typer.Option(help="One claim after the other, or by a timetable.")] = Mode.CLOSED,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="With --mode open: claims a second, all together.")
+    ] = None,
+    fill: Annotated[bool, typer.Option("--fill", help="Show how fast jobs were enqueued, too.")] = False,
+    repeat: Annotated[int, typer.Option(min=1, help="How often; the median counts.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write. [default: .ssq/runs/TIME-SUBJECT]")
+    ] = None,
+    log_issue: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Add it to openspec/_ops/task_runs/ISSUE-N.md.")
+    ] = None,
+    tier: Annotated[
+        int | None, typer.Option(min=0, max=1, help="Pass or fail: 0 one node, 1 production.")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Fail if ratios fell since this run's bench.json.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Time queues: claim and ack pairs a minute, and how long a claim takes, each run judged as well."""
+    if (mode is Mode.OPEN) != (rate is not None):
+        raise BadInput("--mode open and --rate go together: --mode open --rate 500")
+    with subject_unheard():
+        return benching.bench(
+            benching.Asked(
+                references=subjects,
+                backlogs=backlog,
+                workers=workers,
+                claims=claims,
+                payload_bytes=payload,
+                rate=rate,
+                is_filling_shown=fill,
+                repeat=repeat,
+                out=out or commands.new_folder("bench"),
+                log_issue=log_issue,
+                tier=tier,
+                compare=compare,
+                as_json=json,
+            )
         )
 
 

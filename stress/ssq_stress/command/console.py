@@ -21,6 +21,7 @@ from ssq_stress.command.streams import errors_stream, results_stream
 from ssq_verify.report.layout import WIDTH, printable
 
 if TYPE_CHECKING:
+    from ssq_stress.bench.series import Step
     from ssq_stress.rounds import Seen
     from ssq_stress.runner import Progress as StressProgress
     from ssq_verify.verify import Progress
@@ -180,6 +181,31 @@ def _working(seen: "Seen", number: int, of: int) -> list[Text]:
         ),
         Text(f"faults struck {seen.struck:,} · processes replaced {seen.crashes:,}"),
     ]
+
+
+@contextmanager
+def bench_shown() -> Iterator[Callable[["Step"], None]]:
+    """Give a callback that shows which queue is being timed: on a terminal only, and gone when it is over."""
+    with _bars() as bars:
+        task = None if bars is None else bars.add_task("starting", total=None)
+
+        def tell(step: "Step") -> None:
+            if bars is not None and task is not None:
+                what = f"{step.subject}, backlog {step.load.backlog:,}, {step.load.workers} workers"
+                bars.update(task, description=what, completed=step.done, total=step.total)
+
+        yield tell
+
+
+@contextmanager
+def _bars() -> Iterator[Bars | None]:
+    console = errors()
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bars(*columns, console=console, transient=True) as bars:
+        yield bars
 
 
 @contextmanager

@@ -56,14 +56,14 @@ def held_to(subject: Subject, skew_seconds: float | None) -> Subject:
 
 def named_history(path: Path) -> History:
     """Read the history that was named. Raises `BadInput`."""
-    return _read(path, history_module.read, InvalidHistory)
+    return read_file(path, history_module.read, InvalidHistory)
 
 
 def named_repro(path: Path) -> "Repro":
     """Read the repro that was named. Raises `BadInput`."""
     from ssq_verify.repro import InvalidRepro, load  # noqa: PLC0415 - only `ssq replay` needs it
 
-    return _read(path, load, InvalidRepro)
+    return read_file(path, load, InvalidRepro)
 
 
 def chosen(invariants: str | None) -> frozenset[str] | None:
@@ -182,7 +182,8 @@ def room_for(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _read(path: Path, reader: Callable[[Path], T], invalid: type[Exception]) -> T:
+def read_file(path: Path, reader: Callable[[Path], T], invalid: type[Exception]) -> T:
+    """Read a file that was named. Raises `BadInput`."""
     try:
         return reader(path)
     except FileNotFoundError as error:

@@ -1,0 +1,1 @@
+"""How fast is a queue? Real processes, timed; the same run is judged by the invariants."""

@@ -43,7 +43,7 @@ def _latency_over_backlog(alt: Any, results: Results) -> Any:
             x=alt.X("backlog:Q", scale=alt.Scale(type="log"), title="backlog (jobs)"),
             y=alt.Y("ms:Q", scale=alt.Scale(type="log"), title="claim latency (ms)"),
             color=alt.Color("queue:N", title="queue"),
-            strokeDash=alt.StrokeDash("percentile:N", title=None),
+            strokeDash=alt.StrokeDash("percentile:N", title=None, legend=alt.Legend(symbolType="stroke")),
             detail="workers:N",
         )
         .properties(title="Claim latency over backlog")
@@ -59,7 +59,7 @@ def _throughput_over_workers(alt: Any, results: Results) -> Any:
             x=alt.X("workers:Q", title="workers", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("throughput:Q", scale=alt.Scale(type="log"), title="jobs/min"),
             color=alt.Color("queue:N", title="queue"),
-            strokeDash=alt.StrokeDash("backlog:N", title="backlog"),
+            strokeDash=alt.StrokeDash("backlog:N", title="backlog", legend=alt.Legend(symbolType="stroke")),
         )
         .properties(title="Throughput over workers")
     )

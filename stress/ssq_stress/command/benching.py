@@ -233,7 +233,7 @@ def _row(cells: list[str], widths: list[int], style: str) -> Text:
 
 def _cells(series: Series) -> list[str]:
     figures, claim = series.median, series.median.claim
-    spread = (series.fastest_jobs_min - series.slowest_jobs_min) / 2 / figures.jobs_min
+    spread = (series.fastest_jobs_min - series.slowest_jobs_min) / 2 / (figures.jobs_min or 1.0)
     latencies = (claim.p50_ms, claim.p95_ms, claim.p99_ms, claim.p999_ms, claim.max_ms)
     return [
         label(series.subject),

@@ -1,0 +1,98 @@
+"""Does `ssq bench` time real queues, and say in one line what it can't do?"""
+
+import json
+import re
+
+import pytest
+
+from ssq_stress.bench.raw import LIMITS
+from ssq_stress.cli import run
+
+SMALL = ("--backlog", "60", "--workers", "2", "--repeat", "1")
+LOSING = """
+from itertools import count
+
+from ssq_core.file import FileWorkerQueue
+
+
+class Losing(FileWorkerQueue):
+    asked = count(1)
+
+    def claim(self, *, worker_id):
+        claim = super().claim(worker_id=worker_id)
+        if claim is not None and next(self.asked) % 10 == 0:
+            self.ack(claim=claim)
+            claim = super().claim(worker_id=worker_id)
+        return claim
+
+
+def open_queue(workdir, policy):
+    return Losing(workdir / "queue", lease_ttl_seconds=policy.lease_ttl_seconds, durability="process-crash")
+"""
+
+
+@pytest.mark.scenario("benchmarks/every-job-once")
+@pytest.mark.scenario("benchmarks/one-queue-alone")
+@pytest.mark.scenario("benchmarks/the-line-that-scripts-read")
+def test_a_queue_is_timed_beside_its_limit(tmp_path, capfd):
+    """All its jobs, each once; the limit first, at 1; a line for scripts; the document in the folder."""
+    code = run(["bench", "file", *SMALL, "--fill", "--out", str(tmp_path)])
+    shown = capfd.readouterr().out
+    document = json.loads((tmp_path / "bench.json").read_bytes())
+
+    assert code == 0
+    assert [each["subject"] for each in document["series"]] == [LIMITS["file"], "file"]
+    assert [each["runs"][0]["claims"] for each in document["series"]] == [60, 60]
+    assert document["series"][0]["times_first"] == 1
+    assert re.search(r"^limit of file +60 +2 .* 1\.00$", shown, flags=re.MULTILINE)
+    assert len(re.findall(r"result queued_jobs=60 claims=60 workers=2 elapsed_s=\d", shown)) == 2
+    assert "160 enqueued" in shown
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgres", "redis"])
+def test_each_backend_has_a_limit(name, tmp_path, capfd):
+    """On servers of their own, with each job done once."""
+    code = run(["bench", name, *SMALL, "--json", "--out", str(tmp_path)])
+    document = json.loads(capfd.readouterr().out)
+
+    assert code == 0
+    assert [each["subject"] for each in document["series"]] == [LIMITS[name], name]
+    assert [each["runs"][0]["claims"] for each in document["series"]] == [60, 60]
+
+
+@pytest.mark.scenario("benchmarks/a-job-is-given-out-twice")
+def test_a_queue_that_loses_jobs_is_marked(tmp_path, capfd):
+    """Each tenth job is acked and never given out: the figures do not count."""
+    (tmp_path / "losing.py").write_text(LOSING)
+    few = ("--backlog", "200", "--claims", "60", "--workers", "2", "--repeat", "1")
+    code = run(["bench", f"{tmp_path}/losing.py:open_queue", *few, "--out", str(tmp_path / "o")])
+
+    assert code == 1
+    assert "broke no-lost-job: its figures do not count" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(
+            ["--tier", "0", "--workers", "10"],
+            "--tier 0 speaks of at most 4 workers",
+            marks=pytest.mark.scenario("benchmarks/a-load-outside-the-tier"),
+        ),
+        pytest.param(["--backlog", "many"], "--backlog many: not a list of numbers above 0"),
+        pytest.param(["--mode", "open"], "--mode open and --rate go together"),
+        pytest.param(
+            ["--compare", "/nowhere/bench.json"],
+            "/nowhere/bench.json: no such file",
+            marks=pytest.mark.scenario("benchmarks/another-run"),
+        ),
+    ],
+)
+def test_what_can_not_be_done_is_one_line(arguments, told, tmp_path, capfd):
+    """Before anything is timed."""
+    code = run(["bench", "file", *arguments, "--out", str(tmp_path / "o")])
+    shown = capfd.readouterr().err
+
+    assert code == 64
+    assert told in shown
+    assert shown.count("\n") == 1

@@ -14,8 +14,8 @@ from ssq_stress.bench.load import Load
 from ssq_stress.bench.times import Effort, Filled, Sheet, write
 from ssq_stress.processes import host
 from ssq_stress.processes.assignment import Folders, reporting
-from ssq_stress.processes.desk import opened
 from ssq_stress.processes.log import MONOTONIC_NS
+from ssq_verify.opening import opened
 from ssq_verify.scenario import Settings
 from ssq_verify.subject import Policy, Subject, takes_payload
 
@@ -68,8 +68,10 @@ class Task:
             retry=SETTINGS.retry,
             max_clock_skew_seconds=SETTINGS.max_clock_skew_seconds,
             clock=utc_now,
+            # Nobody dies here: a claim is timed alone, without the sweep that it would otherwise begin with.
+            has_sweeper=True,
         )
-        return opened(self.load_subject(), self.folders, policy, name=self.name)
+        return opened(self.load_subject(), self.folders.queue, policy, name=self.name)
 
 
 def fill(task: Task, gate: Any) -> None:

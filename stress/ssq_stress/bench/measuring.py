@@ -11,12 +11,12 @@ import msgspec
 
 from ssq_stress.bench import judging
 from ssq_stress.bench.figures import Figures, figures
-from ssq_stress.bench.hands import GATE_SECONDS_MAX, SETTINGS, Task, count_left, fill, work
+from ssq_stress.bench.hands import SETTINGS, Task, count_left, fill, work
 from ssq_stress.bench.load import Load
 from ssq_stress.bench.times import read_filled, read_pairs
 from ssq_stress.processes.assignment import Folders
-from ssq_stress.processes.draining import look
 from ssq_stress.processes.fetching import loader
+from ssq_stress.processes.looking import held_to
 from ssq_stress.supervisor import CONTEXT, ended, raise_if_reported, started
 from ssq_verify.history import Terms
 from ssq_verify.subject import Subject
@@ -41,7 +41,7 @@ def measure(subject: Subject, load: Load, *, where: Path) -> Figures:
             Task(load_subject=fetch, load=load, folders=folders, number=number)
             for number in range(load.workers)
         ]
-        terms = _looked(fetch, folders)
+        terms = held_to(fetch, folders, SETTINGS)
         _all_at_once(fill, tasks, seconds_max=FILL_SECONDS_MAX)
         left = CONTEXT.Value("q", load.claims)
         _all_at_once(work, tasks, left, seconds_max=load.seconds_max + END_SECONDS_MAX)
@@ -58,13 +58,6 @@ def _judged(subject: Subject, terms: Terms, tasks: list[Task]) -> Figures:
     warmed = sum(task.load.warm_up for task in tasks)
     names = judging.broken(subject.reference, terms, filled, pairs, None if left is None else left + warmed)
     return msgspec.structs.replace(found, broken=names)
-
-
-def _looked(fetch: Callable[[], Subject], folders: Folders) -> Terms:
-    process = started(look, fetch, folders, SETTINGS)
-    ended(process, seconds_max=GATE_SECONDS_MAX)
-    raise_if_reported(folders.round / "terms.failed")
-    return msgspec.json.decode((folders.round / "terms.json").read_bytes(), type=Terms)
 
 
 def _all_at_once(do: Callable[..., None], tasks: list[Task], *more: Any, seconds_max: float) -> None:

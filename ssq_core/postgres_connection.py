@@ -56,8 +56,7 @@ class OwnConnection:
         """Lend the connection; each statement is a transaction by itself."""
         with self._lock:
             if self._connection is None or self._connection.closed:
-                # No statement is prepared on the server: behind a pooler the next one goes to another.
-                self._connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+                self._connection = _connected(self._conninfo)
             yield self._connection
 
     def close(self) -> None:
@@ -71,6 +70,19 @@ class OwnConnection:
         _LEFT_TO_PARENT.append(self._connection)
         self._connection = None
         self._lock = threading.Lock()
+
+
+def _connected(conninfo: str) -> Connection:
+    """Connect, and let statements be prepared where all of them go to one session of the server.
+
+    Behind a pooler in transaction mode the next statement goes to another session, where the same name may
+    stand for another's statement. A pooler makes up the number of the process that it tells its clients.
+    """
+    connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+    ((process,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
+    if process == connection.info.backend_pid:
+        connection.prepare_threshold = 0
+    return connection
 
 
 def is_stale(connection: Connection) -> bool:

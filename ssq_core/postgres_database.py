@@ -73,7 +73,11 @@ class Database:
         about = self._statements.get(statement)
         if about is None:
             about = self._statements[statement] = self._table.about(statement)
-        return self._settled(operation, lambda connection: _answered(connection, about, terms))
+        # Of a pool's connections nobody here knows what else uses them.
+        prepare = None if self._own is not None else False
+        return self._settled(
+            operation, lambda connection: _answered(connection, about, terms, prepare=prepare)
+        )
 
     def close(self) -> None:
         """Close the connection, unless it is a pool's; the next statement makes another."""
@@ -147,10 +151,13 @@ class _CameSecondError(Exception):
     """The transaction was undone in favour of another."""
 
 
-def _answered(connection: Connection, statement: sql.Composed, terms: Terms) -> list[Row]:
+def _answered(
+    connection: Connection, statement: sql.Composed, terms: Terms, *, prepare: bool | None = False
+) -> list[Row]:
+    """Send a statement; with `None` it is prepared where the connection lets that be."""
     # A cursor of psycopg's own kind, whatever the pool's connections make: rows are tuples, values binary.
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        cursor.execute(statement, terms, prepare=False, binary=True)
+        cursor.execute(statement, terms, prepare=prepare, binary=True)
         return cursor.fetchall() if cursor.description is not None else []
 
 

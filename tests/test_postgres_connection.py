@@ -10,6 +10,7 @@ import traceback
 from contextlib import closing, suppress
 
 import psycopg
+import psycopg_pool
 import pytest
 
 from ssq_core import OutcomeUnknown, QueueUnavailable, open_queue
@@ -62,6 +63,24 @@ def is_one_line(error, *parts):
     """Whether an error's text is a line that has these parts."""
     text = str(error)
     return "\n" not in text and all(part in text for part in parts)
+
+
+@pytest.mark.scenario("postgres-backend/statements-are-prepared-in-a-session-of-our-own")
+def test_a_session_of_ones_own_prepares_its_statements(up, queue):
+    """A claim is planned once; a pool's connection, which others use as well, is left as it is."""
+    queue.enqueue("j1")
+    queue.ack(claim=queue.claim(worker_id="w1"))
+    with queue._database._pool.connection() as own:
+        prepared = own.execute("SELECT statement FROM pg_prepared_statements", prepare=False).fetchall()
+    with psycopg_pool.ConnectionPool(up.url, min_size=1, max_size=1) as pool:
+        lent = PostgresWorkerQueue(pool=pool)
+        lent.enqueue("j2")
+        lent.ack(claim=lent.claim(worker_id="w1"))
+        with pool.connection() as connection:
+            there = connection.execute("SELECT name FROM pg_prepared_statements", prepare=False).fetchall()
+
+    assert any("SKIP LOCKED" in statement for (statement,) in prepared)
+    assert there == []
 
 
 # Sessions that end
@@ -155,9 +174,11 @@ class LostReplies:
 def test_a_reply_that_is_lost_leaves_the_outcome_unknown(up, queue, tmp_path_factory):
     """A claim is carried out and its reply is lost: it raises, and the job is held, once."""
     folder = tmp_path_factory.mktemp("p")
-    queue.enqueue("j1")
     with closing(LostReplies(up.folder / ".s.PGSQL.5432", folder / ".s.PGSQL.5432")) as between:
         cut_off = PostgresWorkerQueue(f"postgresql://postgres@/postgres?host={folder}&port=5432")
+        # From now on a claim is one request: it has been prepared.
+        assert cut_off.claim(worker_id="w1") is None
+        queue.enqueue("j1")
         between.is_cutting.set()
 
         with pytest.raises(OutcomeUnknown, match="claim at table ssq_jobs at") as unknown:

@@ -4,6 +4,7 @@ import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from ssq_core.postgres import PostgresWorkerQueue
@@ -43,6 +44,12 @@ def pooled(postgres, dsn):
         process.close()
 
 
+def prepared(url):
+    """Return the names of what is prepared in the session that answers."""
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM pg_prepared_statements")}
+
+
 @pytest.mark.scenario("postgres-backend/a-pooler-gives-each-transaction-another-connection")
 def test_more_handles_than_sessions_do_each_job_once(pooled, sql_of):
     """Six handles share three sessions of a real pooler: each job is done once, and no lock stays behind."""
@@ -69,4 +76,5 @@ def test_more_handles_than_sessions_do_each_job_once(pooled, sql_of):
     assert sorted(done) == sorted(f"{number}-{each}" for number in range(HANDLES) for each in range(JOBS))
     assert any(stats == QueueStats(queued=0, delayed=0, claimed=0, expired=0, dead=0) for _, stats in results)
     assert sessions == [(SESSIONS,)]
+    assert prepared(pooled) == set()
     assert sql_of("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]

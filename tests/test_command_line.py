@@ -249,11 +249,13 @@ def test_explain_a_fault(ssq, name):
 
 
 def test_explain_lists_all(ssq):
-    """Without an argument, `ssq explain` lists every invariant that is judged."""
+    """Without an argument, `ssq explain` lists every invariant that is judged, and names the faults."""
     code, out, _ = ssq("explain")
-    listed = {line.split()[0] for line in out.splitlines() if not line.startswith(" ")}
+    invariants, faults = out.split("\n\n")
+    listed = {line.split()[0] for line in invariants.splitlines() if not line.startswith(" ")}
 
     assert (code, listed) == (0, set(IDS))
+    assert all(fault in faults for fault in [*Fault, POWER_LOSS])
 
 
 @pytest.mark.scenario("command-line/the-harness-itself-fails")

@@ -138,7 +138,7 @@ def verify(
         )
 
 
-@app.command()
+@app.command(short_help="Kill, freeze and mislead real processes.")
 def stress(
     subject: Annotated[
         str, typer.Argument(help="A name from `ssq subjects`, FILE.py:FACTORY or MODULE:FACTORY.")
@@ -198,7 +198,7 @@ def stress(
         )
 
 
-@app.command()
+@app.command(short_help="Time queues, and judge each run as well.")
 def bench(
     subjects: Annotated[list[str], typer.Argument(help="Queues to time; the first is what ratios refer to.")],
     backlog: Annotated[
@@ -266,7 +266,7 @@ def check(
     return commands.check(history, invariants=invariants, as_json=json)
 
 
-@app.command()
+@app.command(short_help="Run again what failed.")
 def replay(
     file: Annotated[Path, typer.Argument(help="A repro that `ssq verify` or `ssq stress` wrote.")],
     script: Annotated[
@@ -294,7 +294,7 @@ def subjects(json: Json = False) -> int:
     return commands.subjects(as_json=json)
 
 
-@app.command()
+@app.command(short_help="Install another version of a known queue.")
 def install(
     subject: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="As in pgqueuer@0.25.0.")],
 ) -> int:
@@ -302,7 +302,7 @@ def install(
     return commands.install(subject)
 
 
-@app.command()
+@app.command(short_help="Explain an invariant, or a fault.")
 def explain(
     name: Annotated[
         str | None, typer.Argument(help="An invariant, or a fault; without it, all invariants are listed.")

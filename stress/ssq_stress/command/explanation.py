@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def explain(name: str | None, *, as_json: bool) -> int:
-    """Explain one invariant or fault, or list all invariants. Raises `BadInput`."""
+    """Explain one invariant or fault, or list all. Raises `BadInput`."""
     known = _known()
     if name is None:
         return _list(known, as_json=as_json)
@@ -75,6 +75,8 @@ def _list(invariants: "tuple[Invariant, ...]", *, as_json: bool) -> int:
         first, *rest = paragraph(invariant.requirement, width=width() - name_width - 2)
         say([Text(f"{invariant.id:<{name_width}}  ", style="bold") + first])
         say(Text(" " * (name_width + 2)) + line for line in rest)
+    faults = f"`ssq explain FAULT` says what each fault of `ssq stress` does: {', '.join(MEANINGS)}"
+    say([Text(), *paragraph(faults, width=width(), style="dim")])
     return EXIT_OK
 
 

@@ -107,14 +107,14 @@ def test_the_summary_of_the_night_is_shown():
 
 
 def test_they_ask_for_what_is_promised():
-    """Changes are verified as in `ci`; a night verifies for five hours and stresses for one."""
+    """Changes are verified as in `ci`; a night verifies for five hours and stresses for four."""
     asked = [arguments for each in JOBS for arguments in commands(*each.values)]
 
     told = [(name, values["profile"].value, values["seconds"]) for name, values in map(named, asked)]
     assert told == [
         ("verify", "ci", None),
         ("verify", "nightly", "5h"),
-        ("stress", "nightly", "1h"),
+        ("stress", "nightly", "4h"),
     ]
 
 

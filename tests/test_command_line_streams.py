@@ -49,6 +49,26 @@ def test_a_queue_that_prints_leaves_json_alone(tmp_path):
     assert result.stderr == ""
 
 
+INTERRUPTED = (
+    "import runpy, sys\n"
+    "class Impatient:\n"
+    "    def find_spec(self, name, path=None, target=None):\n"
+    "        if name == 'ssq_stress.cli':\n"
+    "            raise KeyboardInterrupt\n"
+    "sys.meta_path.insert(0, Impatient())\n"
+    "runpy.run_module('ssq_stress', run_name='__main__')\n"
+)
+"""The command, interrupted while it is being loaded."""
+
+
+def test_who_is_impatient_is_told_in_a_line():
+    """Loading takes some tenths of a second; an interruption then is no traceback either."""
+    result = subprocess.run([sys.executable, "-c", INTERRUPTED], check=False, capture_output=True, text=True)
+
+    assert (result.returncode, result.stdout) == (130, "")
+    assert result.stderr == "ssq: interrupted; nothing was begun\n"
+
+
 @pytest.mark.scenario("command-line/nowhere-to-print")
 @pytest.mark.parametrize(("command", "code"), [("subjects", 0), ("subjects --json", 0), ("nonsense", 64)])
 def test_closed_streams_change_nothing_else(tmp_path, command, code):

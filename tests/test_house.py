@@ -13,7 +13,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "benchmarks").rglob("*.py"))
 LINES_MAX, FUNCTION_LINES_MAX = 400, 59
 EMPTY_NAMES = re.compile(r"utils?|common|helpers?|managers?|misc|tools?")
-PRINTERS = {"cli.py", "console.py"}
+PRINTERS = {"__main__.py", "cli.py", "console.py"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 CHANGE_KINDS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 

@@ -1,6 +1,10 @@
 """What happens when a scenario is done to a queue in virtual time."""
 
+import os
+import random
+import secrets
 import sys
+import uuid
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
@@ -96,6 +100,27 @@ def test_the_same_scenario_gives_the_same_bytes(name, tmp_path):
 
     assert digest(first) == digest(second)
     assert first.validated().events
+
+
+class Drawing(Deque):
+    """Gives out any of its jobs, by what it draws in three ways."""
+
+    def claim(self, *, worker_id):
+        """Take a job at random."""
+        self.jobs.rotate(os.urandom(1)[0] + secrets.randbelow(100) + uuid.uuid4().int % 100)
+        return super().claim(worker_id=worker_id)
+
+
+def test_what_a_queue_draws_is_the_same_again(tmp_path):
+    """A run is repeated to be shrunk, and then a queue that goes by random ids must do the same."""
+    jobs = [Step(do=StepKind.ENQUEUE, job=f"j{number}") for number in range(9)]
+    drawing = Subject(reference="here", factory=lambda _, __: Drawing())
+    before = os.urandom, random.SystemRandom().random()
+    orders = {digest(run([*jobs, *[CLAIM] * 9], tmp_path / str(number), drawing)) for number in range(3)}
+
+    assert len(orders) == 1
+    assert os.urandom is before[0]
+    assert random.SystemRandom().random() != before[1]
 
 
 def test_every_event_has_its_own_time(tmp_path):

@@ -5,12 +5,15 @@ operation; simulation and stress do. After the steps the faults end and a fresh 
 queue that reads the system's own clock does its steps in simulated processes, one at a time (`Host`).
 """
 
+import os
+import random
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar, assert_never
 
 import msgspec
@@ -45,7 +48,7 @@ def execute(scenario: Scenario, subject: Subject, workdir: Path, *, run: int = 0
     """Do the scenario's steps to the subject's queue in `workdir`, a folder of its own, and drain it.
 
     The same scenario gives the same history, byte for byte, on a subject that is itself deterministic but
-    for its claim ids. Raises `SubjectFailed` if no queue can be opened.
+    for what it draws from `os.urandom`, which is given. Raises `SubjectFailed` if no queue can be opened.
     """
     execution = Execution(subject, scenario.settings, workdir, run=run)
     try:
@@ -70,6 +73,7 @@ class Here:
     def __init__(self) -> None:
         self.now_ns = 0
         self._offsets: dict[str, float] = {}
+        self._chance = Random(0)  # noqa: S311 - to have the same again
 
     def tick(self) -> int:
         """Let one event's time pass and return the instant."""
@@ -91,8 +95,16 @@ class Here:
         self._offsets = dict(offsets)
 
     def perform(self, _name: str, operation: Callable[[], T]) -> T:
-        """Do it."""
-        return operation()
+        """Do it; what it draws at random, such as claim ids, is the same in each run.
+
+        A queue that sorts by such ids would else do otherwise when a run that broke something is repeated.
+        """
+        real, real_of_random = os.urandom, vars(random)["_urandom"]
+        os.urandom = vars(random)["_urandom"] = self._chance.randbytes
+        try:
+            return operation()
+        finally:
+            os.urandom, vars(random)["_urandom"] = real, real_of_random
 
     def end(self, name: str) -> None:
         """Do nothing: what a dead worker held goes with its handle."""

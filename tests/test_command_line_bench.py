@@ -7,6 +7,7 @@ import pytest
 
 from ssq_stress.bench.raw import LIMITS
 from ssq_stress.cli import run
+from ssq_stress.processes import host
 
 SMALL = ("--backlog", "60", "--workers", "2", "--repeat", "1")
 LOSING = """
@@ -69,6 +70,66 @@ def test_a_queue_that_loses_jobs_is_marked(tmp_path, capfd):
 
     assert code == 1
     assert "broke no-lost-job: its figures do not count" in capfd.readouterr().out
+
+
+RAISING = """
+from ssq_core.file import FileWorkerQueue
+
+
+class Raising(FileWorkerQueue):
+    def {operation}(self, *args, **kwargs):
+        raise KeyError("lost")
+
+
+def open_queue(workdir, policy):
+    return Raising(workdir / "queue", durability="process-crash")
+"""
+SLEEPING = """
+import os, time
+from ssq_core.file import FileWorkerQueue
+
+
+class Sleeping(FileWorkerQueue):
+    def claim(self, *, worker_id):
+        time.sleep(float(os.environ["CLAIM_SLEEPS"]))
+        return super().claim(worker_id=worker_id)
+
+
+def open_queue(workdir, policy):
+    return Sleeping(workdir / "queue", lease_ttl_seconds=policy.lease_ttl_seconds, durability="process-crash")
+"""
+
+
+@pytest.mark.scenario("benchmarks/a-claim-that-became-slow")
+def test_a_sleep_put_into_claim_is_a_regression(tmp_path, capfd, monkeypatch):
+    """The same queue, before and after its claim came to sleep for twenty milliseconds."""
+    (tmp_path / "mine.py").write_text(SLEEPING)
+    command = ["bench", f"{tmp_path}/mine.py:open_queue", *SMALL]
+    monkeypatch.setenv("CLAIM_SLEEPS", "0")
+    host.renew_fork_server()
+    before = run([*command, "--out", str(tmp_path / "before")])
+    monkeypatch.setenv("CLAIM_SLEEPS", "0.02")
+    host.renew_fork_server()
+    baseline = str(tmp_path / "before/bench.json")
+    after = run([*command, "--compare", baseline, "--out", str(tmp_path / "after")])
+    host.renew_fork_server()
+
+    assert (before, after) == (0, 1)
+    told = capfd.readouterr().out
+    assert re.search(r"mine\.py:open_queue, backlog 60, 2 workers: .* now: slower$", told, re.MULTILINE)
+
+
+@pytest.mark.scenario("benchmarks/a-queue-that-raises")
+@pytest.mark.parametrize("operation", ["enqueue", "claim", "ack"])
+def test_what_a_queue_raises_is_no_failure_of_ours(operation, tmp_path, capfd):
+    """One line with the error and the worker, and 64: it is the queue's."""
+    (tmp_path / "raising.py").write_text(RAISING.format(operation=operation))
+    code = run(["bench", f"{tmp_path}/raising.py:open_queue", *SMALL, "--out", str(tmp_path / "o")])
+    shown = capfd.readouterr().err
+
+    assert code == 64
+    assert "raised KeyError: 'lost'" in shown
+    assert shown.count("\n") == 1
 
 
 @pytest.mark.parametrize(

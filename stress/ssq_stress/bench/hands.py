@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,7 @@ from ssq_stress.processes.assignment import Folders, reporting
 from ssq_stress.processes.log import MONOTONIC_NS
 from ssq_verify.opening import opened
 from ssq_verify.scenario import Settings
-from ssq_verify.subject import Policy, Subject, takes_payload
+from ssq_verify.subject import Policy, Subject, SubjectFailed, takes_payload
 
 SETTINGS = Settings()
 """As a queue is used: a lease of a minute, three attempts, no rest."""
@@ -80,7 +81,9 @@ def fill(task: Task, gate: Any) -> None:
     with reporting(task.failure):
         queue = task.open()
         gate.wait(GATE_SECONDS_MAX)
-        write(task.filled, _filled(queue, task))
+        with _blaming(task):
+            filled = list(_filled(queue, task))
+        write(task.filled, filled)
 
 
 def work(task: Task, gate: Any, left: Any) -> None:
@@ -88,12 +91,14 @@ def work(task: Task, gate: Any, left: Any) -> None:
     host.settle()
     with reporting(task.failure):
         queue, sheet = task.open(), Sheet(task.name)
-        _warmed_up(queue, task)
+        with _blaming(task):
+            _warmed_up(queue, task)
         gate.wait(GATE_SECONDS_MAX)
         before, begun_ns = time.process_time(), MONOTONIC_NS()
         until_ns = begun_ns + round(task.load.seconds_max * 1e9)
         turns = _allotted(left, task.load.block, until_ns)
-        _worked(queue, turns, sheet, _timetable(task, begun_ns), until_ns)
+        with _blaming(task):
+            _worked(queue, turns, sheet, _timetable(task, begun_ns), until_ns)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         effort = Effort(time.process_time() - before, peak, tuple(sheet.empty_ns))
         write(task.path, sheet.pairs(), effort)
@@ -105,8 +110,20 @@ def count_left(task: Task) -> None:
     with reporting(task.failure):
         queue = task.open()
         counted = getattr(queue, "stats", None)
-        left = _claimed(queue, task) if counted is None else _total(counted())
+        with _blaming(task):
+            left = _claimed(queue, task) if counted is None else _total(counted())
         task.left.write_text("null" if left is None else str(left))
+
+
+@contextmanager
+def _blaming(task: Task) -> Iterator[None]:
+    """Take what is raised for the queue's: nothing else is called meanwhile. Raises `SubjectFailed`."""
+    try:
+        yield
+    except Exception as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        subject = task.load_subject().reference
+        raise SubjectFailed(f"{subject}: while {task.name} was timed it raised {told}") from error
 
 
 def _total(stats: Any) -> int | None:

@@ -26,6 +26,7 @@ from ssq_stress.servers import Server
 from ssq_verify.history import Header
 from ssq_verify.scenario import Settings
 from ssq_verify.subject import Subject
+from ssq_verify.whole import write_json
 
 REPETITIONS_MAX = 20
 SECONDS_MAX = 90.0
@@ -95,7 +96,7 @@ def repeat(
 def save(repetition: Repetition, path: Path) -> None:
     """Write it down, to be read by `decoded`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(repetition), indent=2) + b"\n")
+    write_json(repetition, path)
 
 
 def decoded(content: bytes) -> Repetition | None:

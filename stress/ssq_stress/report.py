@@ -14,7 +14,7 @@ from ssq_stress.record import Record
 from ssq_stress.side_verdicts import verdicts
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Verdict
-from ssq_verify.whole import whole
+from ssq_verify.whole import write_json
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +105,4 @@ def reported(
 
 def write(report: Report) -> None:
     """Write the verdicts beside the history."""
-    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    with whole(Path(report.out) / "verdicts.json") as draft:
-        draft.write_bytes(encoded + b"\n")
+    write_json(report, Path(report.out) / "verdicts.json")

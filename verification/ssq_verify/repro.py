@@ -34,7 +34,7 @@ from ssq_verify.simulation.tape import Deviation, Replay
 from ssq_verify.simulation.world import KILL, PAUSE, POWER_LOSS
 from ssq_verify.subject import Subject, SubjectFailed
 from ssq_verify.verdict import Violation
-from ssq_verify.whole import whole
+from ssq_verify.whole import write_json
 
 REPRO_VERSION = 2
 
@@ -174,8 +174,7 @@ def digest(history: History) -> str:
 def save(repro: Repro, path: Path) -> None:
     """Write a repro as JSON that a person can read and edit; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as draft:
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(repro), indent=2) + b"\n")
+    write_json(repro, path)
 
 
 def load(path: Path) -> Repro:

@@ -29,7 +29,7 @@ from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.simulation.pool import Pool, pool
 from ssq_verify.subject import Subject
 from ssq_verify.verdict import Evidence, Finding, Verdict, Violation, together
-from ssq_verify.whole import whole
+from ssq_verify.whole import encoded, whole
 
 MODEL, SIMULATION = "model", "simulation"
 SECONDS_LEAST = 180.0
@@ -337,7 +337,6 @@ def _explored(examples: list[Example], wanted: int) -> dict[str, int]:
 
 def _write(report: Report, history: History, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
     with whole(out / "history.jsonl") as history_draft, whole(out / "verdicts.json") as draft:
         history_module.write(history, history_draft)
-        draft.write_bytes(encoded + b"\n")
+        draft.write_bytes(encoded(report))

@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 
 @contextmanager
@@ -15,3 +18,14 @@ def whole(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def encoded(document: Any) -> bytes:
+    """Return a document as JSON that a person can read and edit."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def write_json(document: Any, path: Path) -> None:
+    """Write a document as such JSON."""
+    with whole(path) as draft:
+        draft.write_bytes(encoded(document))

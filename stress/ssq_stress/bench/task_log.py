@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ssq_verify.whole import whole
+
 FOLDER = Path("openspec/_ops/task_runs")
 PLAN, RUNS = "## Plan", "## Runs"
 
@@ -28,7 +30,6 @@ def append(number: int, text: str, *, folder: Path = FOLDER) -> Path:
     path = folder / f"ISSUE-{number}.md"
     folder.mkdir(parents=True, exist_ok=True)
     known = path.read_text() if path.exists() else f"# ISSUE-{number}\n\n{PLAN}\n\n{RUNS}\n"
-    scratch = path.with_suffix(".part")
-    scratch.write_text(f"{known.rstrip()}\n\n{text}")
-    scratch.rename(path)
+    with whole(path) as draft:
+        draft.write_text(f"{known.rstrip()}\n\n{text}")
     return path

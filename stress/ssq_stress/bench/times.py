@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from ssq_verify.whole import whole
+
 NANOSECONDS = "q"
 
 
@@ -73,9 +75,8 @@ class Sheet:
 
 def write(path: Path, records: Iterable[msgspec.Struct], effort: Effort | None = None) -> None:
     """Write what a process has, whole or not at all."""
-    scratch = path.with_suffix(".part")
-    scratch.write_bytes(msgspec.msgpack.encode((list(records), effort)))
-    scratch.rename(path)
+    with whole(path) as draft:
+        draft.write_bytes(msgspec.msgpack.encode((list(records), effort)))
 
 
 def read_pairs(path: Path) -> tuple[list[Pair], Effort]:

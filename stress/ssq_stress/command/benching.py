@@ -22,6 +22,7 @@ from ssq_stress.command.door import named_subject, read_file, room_for, writable
 from ssq_verify.report.layout import Cell, paragraph, printable, row
 from ssq_verify.subject import Subject, safe_name
 from ssq_verify.verdict import EXIT_OK, EXIT_VIOLATED
+from ssq_verify.whole import write_json
 
 DOCUMENT = "bench.json"
 BACKLOGS, WORKERS = (2_000, 20_000), (4,)
@@ -69,18 +70,19 @@ def bench(asked: Asked) -> int:
     out = writable(asked.out)
     if not asked.as_json:
         names = ", ".join(label(subject.reference) for subject in subjects)
-        say([title("bench", names, f"{asked.repeat} times each"), Text()])
+        often = "once each" if asked.repeat == 1 else f"{asked.repeat} times each"
+        say([title("bench", names, often), Text()])
     with room_for(out), bench_shown() as tell:
         results = timed(subjects, loads, repeat=asked.repeat, where=out, tell=tell)
-        (out / DOCUMENT).write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+        write_json(results, out / DOCUMENT)
     judgements = _judged(asked.tier, results, subjects)
     changed = _changed(results, before, asked.compare)
-    plots = _plots(results, out)
+    drawn = _drawn(results, out)
     if asked.as_json:
         say_json(_document(results, judgements, changed))
     else:
         say(_lines(results, asked, judgements, changed))
-        say([Text(f"figures and plots: {printable(str(out))}", style="dim"), *plots])
+        say([Text(f"{drawn}: {printable(str(out))}", style="dim")])
     if asked.log_issue is not None:
         _log(asked.log_issue, results, out)
     is_red = any(not each.is_passed for each in judgements) or any(each.is_regression for each in changed)
@@ -157,14 +159,15 @@ def _changed(results: Results, before: Results | None, path: Path | None) -> lis
         raise BadInput(f"{path}: {error}") from error
 
 
-def _plots(results: Results, out: Path) -> list[Text]:
+def _drawn(results: Results, out: Path) -> str:
+    """Draw the plots, if that can be done, and say what is then in the folder."""
     from ssq_stress.bench import plots  # noqa: PLC0415 - slow to load
 
     try:
         plots.draw(results, out)
     except ImportError:
-        return [Text("no plots: pip install 'ssq[report]'", style="dim")]
-    return []
+        return "figures (and plots, after pip install 'ssq[report]')"
+    return "figures and plots"
 
 
 def _document(results: Results, judgements: Sequence[Judgement], changed: Sequence[Change]) -> object:

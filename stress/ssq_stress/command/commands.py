@@ -35,7 +35,7 @@ from ssq_verify.report.table import explored_lines, summary, verdict_table
 from ssq_verify.scenario import SEED
 from ssq_verify.subject import NotInstalled, Subject, safe_name
 from ssq_verify.verdict import EXIT_OK, EXIT_UNDECIDED, EXIT_VIOLATED, Verdict, exit_code
-from ssq_verify.whole import whole
+from ssq_verify.whole import whole, write_json
 
 if TYPE_CHECKING:
     from ssq_verify.repro import Replayed, Repro
@@ -113,7 +113,7 @@ def verify_skew(reference: str, *, seed: int | None, out: Path | None, as_json: 
             "measured_seconds": report.measured_seconds,
             "is_kept": report.is_kept,
         }
-        (out / "skew.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+        write_json(document, out / "skew.json")
     say_json(document) if as_json else say(skew_lines(report, width=width()))
     if report.not_measured is not None:
         return EXIT_UNDECIDED

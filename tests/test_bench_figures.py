@@ -9,12 +9,13 @@ import pytest
 from ssq_stress.bench import comparing, judging, plots, task_log
 from ssq_stress.bench.comparing import InvalidBaseline
 from ssq_stress.bench.environment import environment
-from ssq_stress.bench.figures import Figures, Latency, figures, middle, ratio, result_line
+from ssq_stress.bench.figures import Figures, figures, middle, ratio, result_line
 from ssq_stress.bench.hands import EMPTY_SECONDS, Sheet, _timetable, _worked
 from ssq_stress.bench.load import Load
 from ssq_stress.bench.series import Results, Series
 from ssq_stress.bench.tiers import TIERS, judged
 from ssq_stress.bench.times import Effort, Filled, Pair
+from ssq_stress.latency import Latency
 from ssq_verify.history import Terms
 from ssq_verify.subject import load
 
@@ -43,7 +44,7 @@ def filled(*jobs):
 
 def measured(*, jobs_min=60_000.0, p95_ms=1.0, broken=()):
     """Return the figures of a run of one second."""
-    latency = Latency(p50_ms=p95_ms / 2, p95_ms=p95_ms, p99_ms=p95_ms, p999_ms=p95_ms, max_ms=p95_ms)
+    latency = Latency(count=1, p50_ms=p95_ms / 2, p95_ms=p95_ms, p99_ms=p95_ms, p999_ms=p95_ms, max_ms=p95_ms)
     return Figures(
         claims=round(jobs_min / 60),
         elapsed_s=1.0,

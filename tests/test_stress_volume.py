@@ -58,7 +58,7 @@ def test_so_many_jobs_are_put_through(tmp_path):
     assert verdicts["no-lost-job"].verdict is Finding.HOLDS
     assert report.kills > 0
     assert f"{report.jobs:,} jobs enqueued, " in shown
-    assert 0 < report.claim_latency.claims <= report.tally["claim ok"]
+    assert 0 < report.claim_latency.count <= report.tally["claim ok"]
     assert f"claims took p50 {report.claim_latency.p50_ms:.1f}, p95 " in shown
     assert list((tmp_path / "out/rounds").iterdir()) == []
 
@@ -104,7 +104,7 @@ def test_latencies_of_rounds_add_up():
     second = h("w1 enqueue j1", "w1 claim <", "+1s", "w1 > j1#1", "heal")
     told = latency.together([latency.claims(first), latency.claims(second)])
 
-    assert told.claims == 2
+    assert told.count == 2
     assert told.p50_ms == pytest.approx(1_000, rel=0.01)
     assert told.max_ms == pytest.approx(3_000, rel=0.01)
     assert latency.together([]) is None

@@ -1,4 +1,4 @@
-"""How long did claims take while faults struck? From the histories of the rounds, each a histogram, added up.
+"""How long did operations take? A histogram of HDR, which adds up over rounds, and the shares that are shown.
 
 A claim's latency is the time from its call until it returned a claim or None. One that never returned, or
 raised, is not among them: how often that happened is in the counts of operations.
@@ -9,61 +9,85 @@ from collections.abc import Iterable
 import msgspec
 from hdrh.histogram import HdrHistogram
 
-from ssq_verify.history import EventType, History
+from ssq_verify.history import Event, EventType, History, Operation
 
-LOWEST_US, HIGHEST_US, DIGITS = 1, 600_000_000, 3
-"""From a microsecond to ten minutes, each to a thousandth of itself."""
+LOWEST_NS, HIGHEST_NS, DIGITS = 1, 3_600_000_000_000, 3
+"""From a nanosecond to an hour, each to a thousandth of itself."""
 HEALED = "heal"
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """How long claims took, in milliseconds."""
+    """How long operations took, in milliseconds."""
 
-    claims: int
+    count: int
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    p999_ms: float
     max_ms: float
+
+
+def histogram(nanoseconds: Iterable[int]) -> HdrHistogram:
+    """Return so many durations as a histogram."""
+    found = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+    for value in nanoseconds:
+        found.record_value(max(LOWEST_NS, value))
+    return found
+
+
+def encoded(found: HdrHistogram) -> str:
+    """Return a histogram as text: compressed, in base64."""
+    text: bytes = found.encode()
+    return text.decode()
+
+
+def summary(found: HdrHistogram) -> Latency:
+    """Return what is shown of a histogram; all is 0 where nothing was recorded."""
+    p50, p95, p99, p999 = (found.get_value_at_percentile(share) / 1e6 for share in (50, 95, 99, 99.9))
+    return Latency(
+        count=found.get_total_count(),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        p999_ms=p999,
+        max_ms=found.get_max_value() / 1e6,
+    )
 
 
 def claims(history: History) -> str:
     """Return the encoded histogram of the claims that returned before the faults ended."""
-    healed = (event.time_ns for event in history.events if event.f == HEALED)
-    until_ns = next(healed, None)
-    histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
-    for operation in history.operations:
-        if operation.f == "claim" and operation.outcome is EventType.OK:
-            if until_ns is not None and operation.ret_ns > until_ns:
-                continue
-            histogram.record_value((operation.ret_ns - operation.inv_ns + 999) // 1_000)
-    encoded: bytes = histogram.encode()
-    return encoded.decode()
-
-
-def added(encoded: Iterable[str]) -> str:
-    """Return several encoded histograms as one; an empty text is that of no claim."""
-    total: bytes = _total(encoded).encode()
-    return total.decode()
-
-
-def together(encoded: Iterable[str]) -> Latency | None:
-    """Return what the claims of several histories come to; None if there were none."""
-    total = _total(encoded)
-    if not total.get_total_count():
-        return None
-    p50_ms, p95_ms, p99_ms = (total.get_value_at_percentile(share) / 1e3 for share in (50, 95, 99))
-    return Latency(
-        claims=total.get_total_count(),
-        p50_ms=p50_ms,
-        p95_ms=p95_ms,
-        p99_ms=p99_ms,
-        max_ms=total.get_max_value() / 1e3,
+    healed_ns = _healed_ns(history.events)
+    return encoded(
+        histogram(
+            operation.ret_ns - operation.inv_ns
+            for operation in history.operations
+            if _is_returned_claim(operation) and (healed_ns is None or operation.ret_ns <= healed_ns)
+        )
     )
 
 
-def _total(encoded: Iterable[str]) -> HdrHistogram:
-    total = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
-    for each in encoded:
-        if each:
-            total.add(HdrHistogram.decode(each))
+def added(texts: Iterable[str]) -> str:
+    """Return several encoded histograms as one; an empty text is that of no claim."""
+    return encoded(_total(texts))
+
+
+def together(texts: Iterable[str]) -> Latency | None:
+    """Return what the claims of several histories come to; None if there were none."""
+    total = summary(_total(texts))
+    return total if total.count else None
+
+
+def _is_returned_claim(operation: Operation) -> bool:
+    return operation.f == "claim" and operation.outcome is EventType.OK
+
+
+def _healed_ns(events: Iterable[Event]) -> int | None:
+    return next((event.time_ns for event in events if event.f == HEALED), None)
+
+
+def _total(texts: Iterable[str]) -> HdrHistogram:
+    total = histogram(())
+    for text in texts:
+        if text:
+            total.add(HdrHistogram.decode(text))
     return total

@@ -2,13 +2,13 @@
 
 import os
 import platform
-import shutil
-import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
+
+from ssq_core.filesystem import filesystem_type
 
 DRIVERS = ("ssq", "psycopg", "redis")
 
@@ -59,11 +59,10 @@ def _cpu() -> str:
 
 
 def _file_system(where: Path) -> str:
-    asked = shutil.which("stat")
-    if asked is None:
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.exists():
         return "unknown file system"
-    found = subprocess.run([asked, "-f", "-c", "%T", where], capture_output=True, text=True, check=False)  # noqa: S603 - found by name
-    return found.stdout.strip() or "unknown file system"
+    return filesystem_type(os.fsdecode(mounts.read_bytes()), os.path.realpath(where)) or "unknown file system"
 
 
 def _version(name: str) -> str | None:

@@ -5,27 +5,14 @@ claims that it kept from being asked for (coordinated omission; Tene, "How NOT t
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from statistics import median
 
 import msgspec
-from hdrh.histogram import HdrHistogram
 
 from ssq_stress.bench.load import Load
 from ssq_stress.bench.times import Effort, Filled, Pair
-
-HIGHEST_NS = 3_600_000_000_000
-DIGITS = 3
-PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
-
-
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """How long something took, in milliseconds."""
-
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    p999_ms: float
-    max_ms: float
+from ssq_stress.latency import Latency, encoded, histogram, summary
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,31 +53,20 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 def figures(pairs: Sequence[Pair], efforts: Sequence[Effort], filled: Sequence[Filled]) -> Figures:
     """Return what a run's times come to."""
-    claims = _histogram(pair.claimed_ns - pair.due_ns for pair in pairs)
-    for effort in efforts:
-        for nanoseconds in effort.empty_ns:
-            claims.record_value(nanoseconds)
+    answered = (pair.claimed_ns - pair.due_ns for pair in pairs)
+    claims = histogram(chain(answered, *(effort.empty_ns for effort in efforts)))
     return Figures(
         claims=len(pairs),
         elapsed_s=_span((pair.due_ns, pair.acked_ns) for pair in pairs),
-        claim=latency(claims),
-        ack=latency(_histogram(pair.acked_ns - pair.claimed_ns for pair in pairs)),
-        histogram=claims.encode().decode(),
+        claim=summary(claims),
+        ack=summary(histogram(pair.acked_ns - pair.claimed_ns for pair in pairs)),
+        histogram=encoded(claims),
         empty_claims=sum(len(effort.empty_ns) for effort in efforts),
         enqueued=len(filled),
         fill_s=_span((each.asked_ns, each.done_ns) for each in filled),
         cpu_s=sum(effort.cpu_seconds for effort in efforts),
         peak_mb=max((effort.peak_bytes for effort in efforts), default=0) / 1e6,
     )
-
-
-def latency(histogram: HdrHistogram) -> Latency:
-    """Return the percentiles that are shown."""
-    shown = {
-        f"{name}_ms": histogram.get_value_at_percentile(percentile) / 1e6
-        for name, percentile in PERCENTILES.items()
-    }
-    return Latency(**shown, max_ms=histogram.get_max_value() / 1e6)
 
 
 def middle(values: Iterable[Figures]) -> Figures:
@@ -113,13 +89,6 @@ def result_line(figure: Figures, load: Load) -> str:
         f"claim_p50_ms={figure.claim.p50_ms:.3f} claim_p95_ms={figure.claim.p95_ms:.3f} "
         f"claim_p99_ms={figure.claim.p99_ms:.3f}"
     )
-
-
-def _histogram(nanoseconds: Iterable[int]) -> HdrHistogram:
-    histogram = HdrHistogram(1, HIGHEST_NS, DIGITS)
-    for value in nanoseconds:
-        histogram.record_value(max(1, value))
-    return histogram
 
 
 def _span(intervals: Iterable[tuple[int, int]]) -> float:

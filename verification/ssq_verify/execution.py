@@ -21,12 +21,12 @@ import msgspec
 from ssq_core.queue import Clock
 from ssq_verify.history import EventType, Header, History, Terms
 from ssq_verify.live import LiveJobs
-from ssq_verify.opening import opened
+from ssq_verify.opening import opened, policy
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
 from ssq_verify.scenario import ONLY_WORKER, Scenario, Settings, Step, StepKind
 from ssq_verify.simulation.host import Host, NeverReturned
 from ssq_verify.simulation.point import NotSimulatable
-from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
+from ssq_verify.subject import Subject, SubjectFailed, terms
 
 T = TypeVar("T")
 
@@ -227,15 +227,9 @@ class Execution:
         self._host.advance(max(0, round(seconds * 1e6)) * TICK_NS)
 
     def _opened(self, worker: str, clock: Clock) -> Any:
-        policy = Policy(
-            lease_ttl_seconds=self._settings.lease_ttl_seconds,
-            retry=self._settings.retry,
-            max_clock_skew_seconds=self._settings.max_clock_skew_seconds,
-            clock=clock,
-            server_time=self._host.clock(SERVER),
-        )
-        queue = opened(self._subject, self._workdir, policy, name=worker)
-        self._terms = self._terms or terms(self._subject.promises, policy, queue)
+        asked = policy(self._settings, clock=clock, server_time=self._host.clock(SERVER))
+        queue = opened(self._subject, self._workdir, asked, name=worker)
+        self._terms = self._terms or terms(self._subject.promises, asked, queue)
         return queue
 
     def _set_clock(self, worker: str, seconds: float) -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ssq_core.queue import WorkerQueue
+from ssq_core.queue import Clock, WorkerQueue, utc_now
+from ssq_verify.scenario import Settings
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.subject import Policy, Subject, SubjectFailed
 
@@ -10,10 +11,24 @@ NEEDED = ("enqueue", "claim", "ack")
 """What a queue can not lack; without the others less is judged."""
 
 
-def opened(subject: Subject, workdir: Path, policy: Policy, *, name: str) -> WorkerQueue:
+def policy(
+    settings: Settings, *, clock: Clock = utc_now, server_time: Clock = utc_now, has_sweeper: bool = False
+) -> Policy:
+    """Return what a queue is asked for by a scenario's settings, for a worker with this clock."""
+    return Policy(
+        lease_ttl_seconds=settings.lease_ttl_seconds,
+        retry=settings.retry,
+        max_clock_skew_seconds=settings.max_clock_skew_seconds,
+        clock=clock,
+        server_time=server_time,
+        has_sweeper=has_sweeper,
+    )
+
+
+def opened(subject: Subject, workdir: Path, asked: Policy, *, name: str) -> WorkerQueue:
     """Open the queue for one worker. Raises `SubjectFailed`, `NotSimulatable`."""
     try:
-        queue = subject.factory(workdir, policy)
+        queue = subject.factory(workdir, asked)
     except NotSimulatable:
         raise
     # Were `sys.exit` let through, its code would be taken for a verdict.

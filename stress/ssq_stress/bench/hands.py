@@ -10,15 +10,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ssq_core.queue import utc_now
 from ssq_stress.bench.load import Load
 from ssq_stress.bench.times import Effort, Filled, Sheet, write
 from ssq_stress.processes import host
 from ssq_stress.processes.assignment import Folders, reporting
 from ssq_stress.processes.log import MONOTONIC_NS
-from ssq_verify.opening import opened
+from ssq_verify.opening import opened, policy
 from ssq_verify.scenario import Settings
-from ssq_verify.subject import Policy, Subject, SubjectFailed, takes_payload
+from ssq_verify.subject import Subject, SubjectFailed, takes_payload
 
 SETTINGS = Settings()
 """As a queue is used: a lease of a minute, three attempts, no rest."""
@@ -64,15 +63,12 @@ class Task:
 
     def open(self) -> Any:
         """Open the queue. Raises `SubjectFailed`."""
-        policy = Policy(
-            lease_ttl_seconds=SETTINGS.lease_ttl_seconds,
-            retry=SETTINGS.retry,
-            max_clock_skew_seconds=SETTINGS.max_clock_skew_seconds,
-            clock=utc_now,
+        asked = policy(
+            SETTINGS,
             # Nobody dies here: a claim is timed alone, without the sweep that it would otherwise begin with.
             has_sweeper=True,
         )
-        return opened(self.load_subject(), self.folders.queue, policy, name=self.name)
+        return opened(self.load_subject(), self.folders.queue, asked, name=self.name)
 
 
 def fill(task: Task, gate: Any) -> None:

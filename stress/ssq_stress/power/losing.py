@@ -21,9 +21,10 @@ from ssq_stress.processes import host
 from ssq_stress.processes.log import EventLog
 from ssq_verify.execution import DRAIN_WORKER, EMPTY_POLLS_AT_END
 from ssq_verify.history import EventType, Terms
+from ssq_verify.opening import policy
 from ssq_verify.recording import RecordingQueue
 from ssq_verify.scenario import Settings
-from ssq_verify.subject import Policy, load, terms
+from ssq_verify.subject import load, terms
 
 ENQUEUE_SHARES = 0.05, 0.5, 0.95
 """Of all that is done, for a while: what one operation forgets to sync, another kind soon does for it."""
@@ -115,16 +116,11 @@ class _Handle:
     def opened(self, answers: Connection) -> bool:
         """Open the queue and answer what it is held to, or why that failed."""
         settings = self.assignment.settings
-        policy = Policy(
-            lease_ttl_seconds=settings.lease_ttl_seconds,
-            retry=settings.retry,
-            max_clock_skew_seconds=settings.max_clock_skew_seconds,
-            clock=utc_now,
-        )
+        asked = policy(settings)
         try:
             subject = load(self.assignment.reference)
-            queue = subject.factory(self.assignment.workdir, policy)
-            self.terms = terms(subject.promises, policy, queue)
+            queue = subject.factory(self.assignment.workdir, asked)
+            self.terms = terms(subject.promises, asked, queue)
         except Exception as error:  # noqa: BLE001 - anybody's code
             answers.send(" ".join(f"{type(error).__name__}: {error}".split()))
             return False

@@ -15,7 +15,7 @@ from ssq_stress.processes.board import Board, Field, Head
 from ssq_stress.processes.log import MONOTONIC_NS, EventLog
 from ssq_stress.processes.points import Striker, Watched
 from ssq_verify.history import EventType, Terms
-from ssq_verify.opening import opened
+from ssq_verify.opening import opened, policy
 from ssq_verify.recording import RecordingQueue
 from ssq_verify.subject import Policy, SubjectFailed, takes_payload, terms
 
@@ -118,27 +118,25 @@ class Desk:
 
     def _opened(self) -> RecordingQueue:
         settings, name = self._assignment.settings, self._assignment.name
-        policy = Policy(
-            lease_ttl_seconds=settings.lease_ttl_seconds,
-            retry=settings.retry,
-            max_clock_skew_seconds=settings.max_clock_skew_seconds,
+        asked = policy(
+            settings,
             clock=self.clock if self._subject.clock == "policy" else utc_now,
             # Who drains alone has nobody beside it.
             has_sweeper=self._is_struck,
         )
-        queue = self._opened_in_time(policy)
-        self.terms = terms(self._subject.promises, policy, queue)
+        queue = self._opened_in_time(asked)
+        self.terms = terms(self._subject.promises, asked, queue)
         watched = RecordingQueue(Watched(queue, self.striker), self.log, name, clock=self.clock)
         assert watched.takes_payload == takes_payload(queue)
         self.log.record(name, EventType.INFO, "open", clock=self.clock)
         return watched
 
-    def _opened_in_time(self, policy: Policy) -> Any:
+    def _opened_in_time(self, asked: Policy) -> Any:
         folders, until_ns = self._assignment.folders, MONOTONIC_NS() + round(OPENING_SECONDS_MAX * 1e9)
         while True:
             try:
                 with self.striker.inside(Phase.RECOVERY, "opening"):
-                    return opened(self._subject, folders.queue, policy, name=self._assignment.name)
+                    return opened(self._subject, folders.queue, asked, name=self._assignment.name)
             except (SubjectFailed, OSError):
                 if MONOTONIC_NS() > until_ns:
                     raise

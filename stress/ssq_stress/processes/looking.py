@@ -4,14 +4,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from ssq_core.queue import utc_now
 from ssq_stress.processes import host
 from ssq_stress.processes.assignment import Folders, reporting
 from ssq_stress.supervisor import ended, raise_if_reported, started
 from ssq_verify.history import Terms
-from ssq_verify.opening import opened
+from ssq_verify.opening import opened, policy
 from ssq_verify.scenario import Settings
-from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
+from ssq_verify.subject import Subject, SubjectFailed, terms
 
 SECONDS_MAX = 30.0
 
@@ -34,14 +33,9 @@ def look(load: Callable[[], Subject], folders: Folders, settings: Settings) -> N
     host.settle()
     with reporting(folders.round / "terms.failed"):
         subject = load()
-        policy = Policy(
-            lease_ttl_seconds=settings.lease_ttl_seconds,
-            retry=settings.retry,
-            max_clock_skew_seconds=settings.max_clock_skew_seconds,
-            clock=utc_now,
-        )
-        queue = opened(subject, folders.queue, policy, name="a first look")
-        promised = terms(subject.promises, policy, queue)
+        asked = policy(settings)
+        queue = opened(subject, folders.queue, asked, name="a first look")
+        promised = terms(subject.promises, asked, queue)
         (folders.round / "terms.json").write_bytes(msgspec.json.encode(promised))
         close = getattr(queue, "close", None)
         if callable(close):

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Never
 
 from ssq_verify.history import INHERITED, EventType, Terms
 from ssq_verify.live import LiveJobs
-from ssq_verify.opening import opened
+from ssq_verify.opening import opened, policy
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
 from ssq_verify.scenario import Settings, Step, StepKind
 from ssq_verify.simulation.point import CALL, RETURN, Killed, NotSimulatable, Point
 from ssq_verify.simulation.world import State, Worker, World
-from ssq_verify.subject import Policy, Subject, SubjectFailed, terms
+from ssq_verify.subject import Subject, SubjectFailed, terms
 
 EMPTY_POLLS_AT_END = 3
 """The first after the last job, and two more, each after all leases and back-offs have had their time."""
@@ -196,19 +196,14 @@ class Process:
     def _open(self, worker: Worker) -> bool:
         """Open the queue; False if that failed because of a fault, which is no fault of the subject's."""
         shared, settings = self._shared, self._shared.settings
-        policy = Policy(
-            lease_ttl_seconds=settings.lease_ttl_seconds,
-            retry=settings.retry,
-            max_clock_skew_seconds=settings.max_clock_skew_seconds,
-            clock=worker.clock,
-        )
+        asked = policy(settings, clock=worker.clock)
         try:
-            queue = opened(shared.subject, shared.workdir, policy, name=self._name)
+            queue = opened(shared.subject, shared.workdir, asked, name=self._name)
         except SubjectFailed:
             if shared.has_struck(self._name):
                 return False
             raise
-        shared.terms = shared.terms or terms(shared.subject.promises, policy, queue)
+        shared.terms = shared.terms or terms(shared.subject.promises, asked, queue)
         self._record(worker, "open")
         self._queue = self._recording(queue, worker)
         return True

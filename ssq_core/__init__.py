@@ -1,10 +1,13 @@
 """A minimal lease-based job queue: the vocabulary and one module for each backend."""
 
 from ssq_core.queue import (
+    AwaitableQueue,
+    BatchQueue,
     DeadJob,
     InvalidJobId,
     LeaseLost,
     LeaseQueue,
+    LeasesLost,
     MissingDriver,
     OutcomeUnknown,
     QueueBusy,
@@ -23,10 +26,13 @@ from ssq_core.queue import (
 from ssq_core.registry import open_queue
 
 __all__ = [
+    "AwaitableQueue",
+    "BatchQueue",
     "DeadJob",
     "InvalidJobId",
     "LeaseLost",
     "LeaseQueue",
+    "LeasesLost",
     "MissingDriver",
     "OutcomeUnknown",
     "QueueBusy",

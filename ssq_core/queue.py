@@ -5,13 +5,15 @@ The contract behind them is `openspec/specs/lease-queue/spec.md`.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 JOB_ID_BYTES_MAX = 200
+BATCH_MAX = 1_000
+"""How many jobs `claim_many` takes at most; of more, `enqueue_many` and `ack_many` make several steps."""
 
 Clock = Callable[[], datetime]
 """A worker's own clock: the present instant as an aware UTC datetime."""
@@ -115,6 +117,42 @@ class WorkerQueue(Protocol):
         ...
 
 
+class BatchQueue(Protocol):
+    """Many jobs in one call. Each of them keeps every promise by itself; they change together, or one by one.
+
+    A call that raises anything but `LeasesLost` may have reached some of the jobs and not others.
+    """
+
+    def enqueue_many(self, jobs: Iterable[tuple[str, bytes]]) -> None:
+        """Add jobs, each an id with its payload, in this order and each as `enqueue` would.
+
+        All are looked at first: an id or a payload that is none changes nothing.
+        """
+        ...
+
+    def claim_many(self, limit: int, *, worker_id: str) -> list[QueueClaim]:
+        """Take the oldest available jobs, oldest first; fewer than the limit if no more were available.
+
+        Each has its own claim id and lease. Raise `ValueError` for a limit below 1 or over `BATCH_MAX`.
+        """
+        ...
+
+    def ack_many(self, *, claims: Iterable[QueueClaim]) -> None:
+        """Finish all claimed jobs whose claims are current; then raise `LeasesLost` if others were not."""
+        ...
+
+
+class AwaitableQueue(Protocol):
+    """A queue that can be waited for, without asking it again and again."""
+
+    def wait(self, *, seconds: float) -> bool:
+        """Return True as soon as a job may be available, False after so many seconds. A hint: claim anyway.
+
+        Wakes for what is enqueued, given back, or comes due meanwhile, and may wake for nothing.
+        """
+        ...
+
+
 class LeaseQueue(WorkerQueue, Protocol):
     """A `WorkerQueue` that can also be looked into, as every backend of this package can."""
 
@@ -149,6 +187,18 @@ class LeaseLost(QueueError):  # noqa: N818 - a published name
         )
         self.job_id = job_id
         self.claim_id = claim_id
+
+
+class LeasesLost(LeaseLost):
+    """Of many claims that were acked at once, these were no longer current; all others were acked."""
+
+    def __init__(self, claims: Iterable[QueueClaim]) -> None:
+        self.claims = tuple(claims)
+        super().__init__(self.claims[0].job_id, self.claims[0].claim_id)
+
+    def __str__(self) -> str:
+        more = len(self.claims) - 1
+        return super().__str__() + (f" (and {more} more; the others were acked)" if more else "")
 
 
 class QueueIOError(QueueError):
@@ -267,6 +317,22 @@ def checked_payload(payload: bytes) -> bytes:
     if not isinstance(payload, bytes):
         raise TypeError(f"payload is a {type(payload).__name__}; give bytes")
     return payload
+
+
+def checked_jobs(jobs: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Return jobs to be enqueued, or raise as `encoded_job_id` and `checked_payload` do for any of them."""
+    checked = list(jobs)
+    for job_id, payload in checked:
+        encoded_job_id(job_id)
+        checked_payload(payload)
+    return checked
+
+
+def checked_limit(limit: int) -> int:
+    """Return how many jobs one call may claim, or raise `ValueError`."""
+    if not 1 <= limit <= BATCH_MAX:
+        raise ValueError(f"limit is {limit}; give 1 to {BATCH_MAX}")
+    return limit
 
 
 def checked_lease_seconds(lease_ttl_seconds: float) -> float:

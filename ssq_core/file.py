@@ -26,31 +26,18 @@ settings. Links inside the folder are not followed where files are opened and bu
 themselves are no links is checked at open, not at each step: whoever can replace them owns the queue.
 """
 
-import logging
 import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC
 
 from ssq_core import file_identity
-from ssq_core.file_backlog import View, entries, find, look
+from ssq_core.file_backlog import entries, find
+from ssq_core.file_claiming import Claiming
 from ssq_core.file_layout import Layout
-from ssq_core.file_record import (
-    Entry,
-    Header,
-    State,
-    claimed_entry,
-    decode,
-    entry_key,
-    new_nonce,
-)
-from ssq_core.filesystem import (
-    PASSED_OVER,
-    append_byte,
-    length_of,
-    read_regular,
-    refuse_network_filesystem,
-)
+from ssq_core.file_record import Entry, State, claimed_entry, entry_key
+from ssq_core.filesystem import append_byte, refuse_network_filesystem
 from ssq_core.microseconds import to_datetime, to_micros
 from ssq_core.queue import (
     Clock,
@@ -58,7 +45,6 @@ from ssq_core.queue import (
     Durability,
     LeaseLost,
     QueueClaim,
-    QueueDataCorruptedError,
     QueueIOError,
     QueueStats,
     RetryPolicy,
@@ -67,11 +53,8 @@ from ssq_core.queue import (
     checked_payload,
     checked_skew_seconds,
     encoded_job_id,
-    printable_path,
     utc_now,
 )
-
-logger = logging.getLogger(__name__)
 
 _DEFAULT_RETRY = RetryPolicy()
 _MICROS = 1_000_000
@@ -106,10 +89,16 @@ class FileWorkerQueue:
         self._retry = retry
         self._lease_micros = max(1, round(checked_lease_seconds(lease_ttl_seconds) * _MICROS))
         self._skew_micros = math.ceil(checked_skew_seconds(max_clock_skew_seconds) * _MICROS)
-        self._view: View | None = None
         root = os.path.realpath(queue_dir)
         refuse_network_filesystem(root)
         self._layout = Layout(root, durable=checked_durability(durability) == "power-loss")
+        self._acked = file_identity.Acked(self._layout)
+        self._claiming = Claiming(
+            self._layout,
+            lease_micros=self._lease_micros,
+            skew_micros=self._skew_micros,
+            attempts_max=retry.max_attempts,
+        )
         try:
             self._layout.open()
         except OSError as error:
@@ -134,18 +123,23 @@ class FileWorkerQueue:
 
         The lease runs from before the call's first step, by this handle's clock. Raises `QueueIOError`.
         """
-        now = self._now()
+        now = self._clock()
+        if now.tzinfo is not UTC:
+            now = to_datetime(to_micros(now))
         try:
-            return self._claim(worker_id, now)
+            claim = self._claiming.claim(worker_id, now)
+            if claim is None:
+                self._tidy()
         except OSError as error:
             raise self._io_error("claim", error) from error
+        return claim
 
     def ack(self, *, claim: QueueClaim) -> None:
         """Finish the claimed job for good. Raises `LeaseLost` if the claim is not current, `QueueIOError`."""
         try:
-            held = self._leave(claim, lambda entry: os.unlink(self._layout.entry(entry)))
+            held = self._leave(claim, self._unlink)
             self._layout.sync(self._layout.bucket(held.sequence))
-            file_identity.clear_acked(self._layout, held.key)
+            self._acked.add(held.key, held.sequence)
         except OSError as error:
             raise self._io_error("ack", error) from error
 
@@ -208,70 +202,14 @@ class FileWorkerQueue:
         except OSError as error:
             raise self._io_error("requeue_dead", error) from error
 
-    def _claim(self, worker_id: str, now: int) -> QueueClaim | None:
-        view = self._current_view(now)
-        passed_over: set[Entry] = set()
-        while True:
-            entry = view.take(now) if view is not None else None
-            if entry is None:
-                view = self._view = look(
-                    self._layout, now_micros=now, skew_micros=self._skew_micros, passed_over=passed_over
-                )
-                if view is None:
-                    return None
-            elif claim := self._take(entry, worker_id, now, passed_over):
-                return claim
-
-    def _current_view(self, now: int) -> View | None:
-        view = self._view
-        if view is None or view.returns != length_of(self._layout.returns):
-            return None
-        # Not younger than nothing (the clock was set back), nor so old that a claim it has not seen has
-        # expired.
-        usable = 0 <= now - view.looked_at_micros < self._lease_micros - 2 * self._skew_micros
-        return view if usable else None
-
-    def _take(self, entry: Entry, worker_id: str, now: int, passed_over: set[Entry]) -> QueueClaim | None:
-        """Claim one entry; None if another was quicker, or if it is out of attempts or unreadable."""
-        try:
-            if entry.attempt >= self._retry.max_attempts:
-                self._rename(entry, entry.dead(died_at_micros=now))
-                return None
-            record = self._read(entry)
-            if record is None:
-                passed_over.add(entry)
-                return None
-            claimed = Entry(
-                entry.sequence,
-                entry.key,
-                State.CLAIMED,
-                entry.attempt + 1,
-                now + self._lease_micros,
-                new_nonce(),
-            )
-            claim = _claim_of(claimed, *record, worker_id=worker_id, now=now)
-            self._rename(entry, claimed)
-        except FileNotFoundError:
-            return None
-        return claim
-
-    def _read(self, entry: Entry) -> tuple[Header, bytes] | None:
-        """Return an entry's record; None if it was set aside or is unreadable. Raises `FileNotFoundError`."""
-        path = self._layout.entry(entry)
-        try:
-            return _checked(entry, read_regular(path), path)
-        except QueueDataCorruptedError as error:
-            file_identity.set_aside(self._layout, path, error)
-            return None
-        except OSError as error:
-            if error.errno not in PASSED_OVER:
-                raise
-            logger.warning("passing over %s: %s", printable_path(path), error.strerror)
-            return None
+    def _tidy(self) -> None:
+        self._acked.clear()
+        if self._claiming.is_drained:
+            self._acked.sweep()
 
     def _dead_job(self, entry: Entry) -> DeadJob | None:
         try:
-            record = self._read(entry)
+            record = self._claiming.read(self._layout.entry(entry), entry)
         except FileNotFoundError:  # requeued meanwhile
             return None
         if record is None:
@@ -321,6 +259,9 @@ class FileWorkerQueue:
         append_byte(self._layout.returns)
         self._layout.sync(self._layout.bucket(sequence))
 
+    def _unlink(self, entry: Entry) -> None:
+        os.unlink(self._layout.entry(entry))
+
     def _rename(self, entry: Entry, successor: Entry) -> None:
         os.rename(self._layout.entry(entry), self._layout.entry(successor))
 
@@ -337,22 +278,3 @@ class FileWorkerQueue:
     def _io_error(self, operation: str, error: OSError) -> QueueIOError:
         path = error.filename if isinstance(error.filename, str) else self._layout.root
         return QueueIOError(operation, path, error.strerror or str(error))
-
-
-def _checked(entry: Entry, content: bytes, path: str) -> tuple[Header, bytes]:
-    header, payload = decode(content, path)
-    if (header.pending.key, header.sequence) != (entry.key, entry.sequence):
-        raise QueueDataCorruptedError(path, "it is the record of another job")
-    return header, payload
-
-
-def _claim_of(entry: Entry, header: Header, payload: bytes, *, worker_id: str, now: int) -> QueueClaim:
-    return QueueClaim(
-        job_id=header.job_id,
-        claim_id=entry.claim_id,
-        worker_id=worker_id,
-        attempt=entry.attempt,
-        claimed_at=to_datetime(now),
-        lease_expires_at=to_datetime(entry.micros),
-        payload=payload,
-    )

@@ -67,6 +67,11 @@ class Layout:
         ]
         return [f"{self.queue}/{name}" for name in sorted(names)]
 
+    def entry_at(self, path: str) -> Entry | None:
+        """Return the entry that a path in a bucket states, None if it is not one or not of this bucket."""
+        bucket, _, name = path.rpartition("/")
+        return self.parse(bucket, name)
+
     def parse(self, bucket: str, name: str) -> Entry | None:
         """Return the entry that a name in a bucket states, None if it is not one or not of this bucket."""
         entry = parse_name(name)

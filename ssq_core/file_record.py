@@ -8,7 +8,6 @@ is never part of a path.
 import json
 import os
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple, Self
@@ -19,11 +18,15 @@ from ssq_core.queue import InvalidJobId, LeaseLost, QueueClaim, QueueDataCorrupt
 RECORD_VERSION = 1
 BUCKET_SIZE = 1024
 """Entries in one folder: few enough to list in about a millisecond, enough to be listed seldom."""
+FRESH = ".q.0.0.-"
+"""How the name ends of an entry that was never claimed, as most of a backlog."""
 HEADER_BYTES_MAX = 2048
 """A header is shorter: 200 control characters take 1,200 bytes in JSON, all the rest below 300."""
 NO_NONCE = "-"
 
 _CHECKSUM_DIGITS = 32
+_NONCE = re.compile(r"[0-9a-f]{16}")
+_SEQUENCES = 1 << 64
 _NAME = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{32})\.([tqcd])\.(\d{1,9})\.(-?\d{1,18})\.(-|[0-9a-f]{16})")
 _CLAIM_ID = re.compile(r"(0|[1-9a-f][0-9a-f]{0,15})-([0-9a-f]{16})")
 
@@ -36,6 +39,9 @@ class State(StrEnum):
     QUEUED = "q"
     CLAIMED = "c"
     DEAD = "d"
+
+
+_STATES = {str(state): state for state in State}
 
 
 class Entry(NamedTuple):
@@ -70,11 +76,12 @@ class Entry(NamedTuple):
         return self._replace(state=State.DEAD, micros=died_at_micros, nonce=NO_NONCE)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Header:
-    """What a record says about itself before its payload."""
+class Header(NamedTuple):
+    """What a record says about itself before its payload. A tuple, as each claim makes one."""
 
     job_id: str
+    key: str
+    """Stands for the job id: 32 hexadecimal digits."""
     sequence: int
     nonce: str
     payload_bytes: int
@@ -82,7 +89,7 @@ class Header:
     @property
     def pending(self) -> Entry:
         """The entry under which the record is written, known to whoever has the header."""
-        return Entry(self.sequence, entry_key(self.job_id.encode()), State.PENDING, 0, 0, self.nonce)
+        return Entry(self.sequence, self.key, State.PENDING, 0, 0, self.nonce)
 
     @property
     def enqueued(self) -> Entry:
@@ -108,7 +115,7 @@ def parse_name(name: str) -> Entry | None:
     sequence, key, state, attempt, micros, nonce = match.groups()
     if abs(int(micros)) > MICROS_MAX:
         return None
-    return Entry(int(sequence, 16), key, State(state), int(attempt), int(micros), nonce)
+    return Entry(int(sequence, 16), key, _STATES[state], int(attempt), int(micros), nonce)
 
 
 def claimed_entry(claim: QueueClaim) -> Entry:
@@ -144,8 +151,8 @@ def encode(header: Header, payload: bytes) -> bytes:
 
 def decode(content: bytes, path: str) -> tuple[Header, bytes]:
     """Return a record's header and payload, every byte checked. Raises `QueueDataCorruptedError`."""
-    checksum, _, checked = content.partition(b" ")
-    if checksum != _checksum(checked):
+    checked = content[_CHECKSUM_DIGITS + 1 :]
+    if content[: _CHECKSUM_DIGITS + 1] != _checksum(checked) + b" ":
         raise QueueDataCorruptedError(path, f"the checksum of its {len(content)} bytes is wrong")
     header = decode_header(content, path)
     payload = checked.partition(b"\n")[2]
@@ -160,20 +167,17 @@ def decode_header(content: bytes, path: str) -> Header:
     """Return a record's header, read from its first bytes, unchecked. Raises `QueueDataCorruptedError`."""
     line = content.partition(b"\n")[0][_CHECKSUM_DIGITS + 1 :]
     try:
-        fields = json.loads(line)
+        # Text, as json would guess the encoding of bytes, at each claim.
+        fields = json.loads(line.decode())
         if fields["version"] != RECORD_VERSION:
             raise QueueDataCorruptedError(path, f"its version is {fields['version']!r}")
-        header = Header(
-            job_id=fields["job_id"],
-            sequence=fields["sequence"],
-            nonce=fields["nonce"],
-            payload_bytes=fields["payload_bytes"],
-        )
-        if parse_name(header.pending.name) != header.pending:
+        job_id, sequence, nonce = fields["job_id"], fields["sequence"], fields["nonce"]
+        # Paths are made of these: nothing else may stand in them.
+        if not (type(sequence) is int and 0 <= sequence < _SEQUENCES and _NONCE.fullmatch(nonce)):
             raise QueueDataCorruptedError(path, "its header states no entry")
+        return Header(job_id, entry_key(job_id.encode()), sequence, nonce, fields["payload_bytes"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise QueueDataCorruptedError(path, "its header can not be read") from None
-    return header
 
 
 def _checksum(checked: bytes) -> bytes:

@@ -7,16 +7,18 @@ either; two threads that use it at once lose no more than a hint, and the next l
 Most entries were never claimed. Of those a view keeps the names as they were listed, and reads nothing out of
 one before its turn: each of many workers lists each bucket, and takes but its share of it.
 
-Where nothing is available, a view holds the whole queue, and may be believed for as long as no folder changed.
-A change shows in the folder's time of modification, unless it fell into the same tick of the file system's
-clock as the change before. So a view is believed only if an earlier look, more than a tick before it was
-taken, had found the same times: what changes after it then has a later one.
+Where nothing is available a view holds the whole queue, and may be believed for as long as no folder changes.
+A change shows in the folder's time of modification, unless it falls into the same tick of the file system's
+clock as the one before. So a view is believed only if an earlier look, more than a tick before it was taken,
+had found the same times: what changes after it then has a later one.
 """
 
 import heapq
+import math
 import os
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from ssq_core.file_identity import set_aside
 from ssq_core.file_layout import Layout, list_bucket
@@ -47,6 +49,8 @@ class View:
         """Whether a later change would have a later time."""
         self._fresh: list[str] = []
         """Paths of what was never claimed, in the newest of the listed buckets: the oldest last."""
+        self._left = self._left_before = ""
+        """The oldest of them, if this claim leaves it to another worker; and which the last claim left."""
         self._available: list[tuple[str, int]] = []
         """A heap by path, and so by sequence number; each with the instant from which it is available."""
         self._later: list[tuple[int, str]] = []
@@ -57,9 +61,9 @@ class View:
         """Whether a claim would have found something when it was taken."""
         return bool(self._fresh or self._available)
 
-    def add_fresh(self, bucket: str, names: list[str]) -> None:
+    def add_fresh(self, paths: list[str]) -> None:
         """Note a bucket's entries that were never claimed."""
-        self._fresh = [f"{bucket}/{name}" for name in sorted(names, reverse=True)]
+        self._fresh = sorted(paths, reverse=True)
 
     def add(self, path: str, due_micros: int) -> None:
         """Note an entry that is available from an instant on."""
@@ -80,9 +84,36 @@ class View:
                 if due <= now_micros:
                     return path
                 heapq.heappush(self._later, (due, path))
+            if not self._fresh:
+                self.begin()
             return self._fresh.pop() if self._fresh else None
         except IndexError:  # another thread took the last one
             return None
+
+    def seconds_to_next(self, now_micros: int) -> float:
+        """Return in how many seconds something will be available; 0 if something is."""
+        if self.has_available:
+            return 0.0
+        return max(0.0, (self._later[0][0] - now_micros) / 1e6) if self._later else math.inf
+
+    def begin(self) -> None:
+        """Begin a claim: what the one before left to another comes first."""
+        if self._left:
+            self._fresh.append(self._left)
+            self._left, self._left_before = "", self._left
+
+    def pass_taken(self, *, was_close: bool) -> None:
+        """Drop what others have taken since, after one entry was found gone: most often, many are.
+
+        Whoever was so close that it had already read the record goes on side by side with the winner, who is
+        about to take the next entry: that is left to it, once, or they would meet again at each entry.
+        """
+        fresh = self._fresh
+        with suppress(IndexError):
+            while not os.access(fresh[-1], os.F_OK):
+                fresh.pop()
+            if was_close and not self._left and len(fresh) > 1 and fresh[-1] != self._left_before:
+                self._left = fresh.pop()
 
     def settle(self, before: "View | None", begun_ns: int) -> None:
         """Find out whether the times may be relied on, by the view before and when this one was begun."""
@@ -117,7 +148,11 @@ def look(
         count += len(names)
         if not names:
             layout.remove_emptied(bucket)
-        _sort_in(view, layout, bucket, names, skew_micros, passed_over)
+        paths = [path for name in names if (path := f"{bucket}/{name}") not in passed_over]
+        view.add_fresh([path for path in paths if path.endswith(FRESH)])
+        others = [path for path in paths if not path.endswith(FRESH)]
+        for path, due in _claimable(layout, others, skew_micros):
+            view.add(path, due)
         if view.has_available:
             return view
     view.modified_ns, view.is_drained = modified, count == 0
@@ -134,31 +169,14 @@ def due_micros(entry: Entry, skew_micros: int) -> int | None:
     return entry.micros + skew_micros + 1 if entry.state is State.CLAIMED else None
 
 
-def _sort_in(
-    view: View,
-    layout: Layout,
-    bucket: str,
-    names: list[str],
-    skew_micros: int,
-    passed_over: Collection[str],
-) -> None:
-    fresh = [name for name in names if name.endswith(FRESH)]
-    if len(fresh) < len(names):
-        for name in names:
-            if not name.endswith(FRESH) and (path := f"{bucket}/{name}") not in passed_over:
-                _add(view, layout, path, skew_micros)
-    if passed_over:
-        fresh = [name for name in fresh if f"{bucket}/{name}" not in passed_over]
-    if fresh:
-        view.add_fresh(bucket, fresh)
-
-
-def _add(view: View, layout: Layout, path: str, skew_micros: int) -> None:
-    entry = layout.entry_at(path)
-    if entry is None:
-        set_aside_strange(layout, path)
-    elif (due := due_micros(entry, skew_micros)) is not None:
-        view.add(path, due)
+def _claimable(layout: Layout, paths: list[str], skew_micros: int) -> Iterator[tuple[str, int]]:
+    """Yield the entries that may be claimed at some time, and when."""
+    for path in paths:
+        entry = layout.entry_at(path)
+        if entry is None:
+            set_aside_strange(layout, path)
+        elif (due := due_micros(entry, skew_micros)) is not None:
+            yield path, due
 
 
 def set_aside_strange(layout: Layout, path: str) -> None:

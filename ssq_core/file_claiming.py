@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from ssq_core import file_identity
 from ssq_core.file_backlog import View, look, set_aside_strange
 from ssq_core.file_layout import Layout
-from ssq_core.file_record import Entry, Header, State, decode, new_nonce
+from ssq_core.file_record import Entry, Header, claim_id, claimed_path, decode, new_nonce
 from ssq_core.filesystem import PASSED_OVER, length_of, read_at_once, read_regular
 from ssq_core.microseconds import to_micros
 from ssq_core.queue import QueueClaim, QueueDataCorruptedError, printable_path
@@ -42,16 +42,32 @@ class Claiming:
         passed_over: set[str] = set()
         view = self._current_view(now_micros)
         while True:
-            path = None if view is None else view.take(now_micros)
-            if path is not None:
-                if claim := self._take(path, worker_id, now, passed_over):
-                    return claim
-            elif view is not None and view.is_still_so():
-                return None
-            else:
+            if view is None:
                 view = self._view = self._looked(now_micros, passed_over)
                 if not view.has_available:
                     return None
+            path = view.take(now_micros)
+            if path is None:
+                if view.is_still_so():
+                    return None
+                view = None
+                continue
+            try:
+                claim = self._take(path, worker_id, now, passed_over)
+            except FileNotFoundError as error:
+                # Of a rename there are two names.
+                view.pass_taken(was_close=error.filename2 is not None)
+            else:
+                if claim is not None:
+                    return claim
+
+    def seconds_to_next(self, now: datetime) -> float:
+        """Return in how many seconds a job will be available, 0 if one is; as far as is known by now."""
+        now_micros = to_micros(now)
+        view = self._current_view(now_micros)
+        if view is None or not view.is_still_so() or view.seconds_to_next(now_micros) == 0:
+            view = self._view = self._looked(now_micros, set())
+        return view.seconds_to_next(now_micros)
 
     def read(self, path: str, entry: Entry) -> tuple[Header, bytes] | None:
         """Return an entry's record; None if it was set aside or is unreadable. Raises `FileNotFoundError`."""
@@ -69,6 +85,7 @@ class Claiming:
             return None
         # Not younger than nothing (the clock was set back), nor so old that a claim it has not seen has
         # expired.
+        view.begin()
         return view if 0 <= now_micros - view.looked_at_micros < self._view_micros else None
 
     def _looked(self, now_micros: int, passed_over: set[str]) -> View:
@@ -86,40 +103,30 @@ class Claiming:
         if entry is None:
             set_aside_strange(self._layout, path)
             return None
-        try:
-            if entry.attempt >= self._attempts_max:
-                os.rename(path, self._layout.entry(entry.dead(died_at_micros=to_micros(now))))
-                return None
-            record = self.read(path, entry)
-            if record is None:
-                passed_over.add(path)
-                return None
-            return self._taken(path, entry, record, worker_id, now)
-        except FileNotFoundError:
+        if entry.attempt >= self._attempts_max:
+            os.rename(path, self._layout.entry(entry.dead(died_at_micros=to_micros(now))))
             return None
+        record = self.read(path, entry)
+        if record is None:
+            passed_over.add(path)
+            return None
+        return self._taken(path, entry, record, worker_id, now)
 
     def _taken(
         self, path: str, entry: Entry, record: tuple[Header, bytes], worker_id: str, now: datetime
     ) -> QueueClaim:
         header, payload = record
-        claimed = Entry(
-            entry.sequence,
-            entry.key,
-            State.CLAIMED,
-            entry.attempt + 1,
-            to_micros(now) + self._lease_micros,
-            new_nonce(),
-        )
+        nonce, attempt = new_nonce(), entry.attempt + 1
         claim = QueueClaim(
             job_id=header.job_id,
-            claim_id=claimed.claim_id,
+            claim_id=claim_id(entry.sequence, nonce),
             worker_id=worker_id,
-            attempt=claimed.attempt,
+            attempt=attempt,
             claimed_at=now,
             lease_expires_at=now + self._lease,
             payload=payload,
         )
-        os.rename(path, f"{path[: path.rindex('/')]}/{claimed.name}")
+        os.rename(path, claimed_path(path, attempt, to_micros(now) + self._lease_micros, nonce))
         return claim
 
     def _looked_into(self, path: str, entry: Entry) -> tuple[Header, bytes] | None:

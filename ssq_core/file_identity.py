@@ -16,6 +16,7 @@ import logging
 import os
 import stat
 from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 
 from ssq_core.file_layout import Layout
 from ssq_core.file_record import (
@@ -23,13 +24,14 @@ from ssq_core.file_record import (
     Header,
     decode_header,
     encode,
+    entry_key,
     new_nonce,
     parse_name,
 )
 from ssq_core.filesystem import (
     PASSED_OVER,
-    append_byte,
     discard,
+    draw,
     locked_folder,
     make_folder,
     open_regular,
@@ -46,22 +48,17 @@ GATHERED = 32
 """How many acked ids a handle lets gather before it removes their identities."""
 
 
-def add(layout: Layout, job_id: str, key: str, payload: bytes) -> None:
-    """Add a job, unless its id is live. An `OSError` leaves the id usable."""
-    if settle(layout, key):
+def add(layout: Layout, jobs: Iterable[tuple[str, bytes]]) -> None:
+    """Add jobs in this order, but for those whose ids are live. An `OSError` leaves the ids usable."""
+    added = [(job_id, key, payload) for job_id, key, payload in _keyed(jobs) if not settle(layout, key)]
+    if not added:
         return
-    header = Header(job_id, key, append_byte(layout.order), new_nonce(), len(payload))
-    pending = layout.entry(header.pending)
-    _write_pending(layout, pending, encode(header, payload))
-    try:
-        linked = _link(layout, pending, key)
-    except OSError:
-        discard(pending)
-        raise
-    if linked:
-        place(layout, header)
-    else:
-        discard(pending)
+    linked = []
+    for sequence, (job_id, key, payload) in zip(draw(layout.order, len(added)), added, strict=True):
+        header = Header(job_id, key, sequence, new_nonce(), len(payload))
+        if _is_linked(layout, header, payload):
+            linked.append(header)
+    place(layout, linked)
 
 
 def settle(layout: Layout, key: str) -> bool:
@@ -77,7 +74,7 @@ def settle(layout: Layout, key: str) -> bool:
     try:
         header = _header(fd, path, key)
         if status.st_nlink >= _LIVE_LINKS:
-            place(layout, header)
+            place(layout, [header])
             return True
         # Its ack may not have synced yet: a new entry, and the old one brought back by a loss of power, and
         # the job has two holders.
@@ -92,17 +89,18 @@ def settle(layout: Layout, key: str) -> bool:
     return False
 
 
-def place(layout: Layout, header: Header) -> None:
-    """Make a pending job claimable, by one rename, and let it survive a loss of power.
+def place(layout: Layout, headers: Collection[Header]) -> None:
+    """Make pending jobs claimable, each by one rename, and let them survive a loss of power.
 
-    Anyone may do this for anyone: who finds the pending entry gone was helped. The identity is synced before
-    the rename, so that no entry is ever claimable without one: a second enqueue would add the job twice.
+    Anyone may do this for anyone: who finds a pending entry gone was helped. The identities are synced before
+    the renames, so that no entry is ever claimable without one: a second enqueue would add the job twice.
     """
     layout.sync(layout.ids)
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(layout.entry(header.pending), layout.entry(header.enqueued))
-    # The folder of buckets too, always: another process may have made this bucket and not have synced it yet.
-    layout.sync(layout.bucket(header.sequence), layout.queue)
+    for header in headers:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(layout.entry(header.pending), layout.entry(header.enqueued))
+    # The folder of buckets too, always: another process may have made a bucket and not have synced it yet.
+    layout.sync(*dict.fromkeys(layout.bucket(header.sequence) for header in headers), layout.queue)
 
 
 class Acked:
@@ -116,15 +114,15 @@ class Acked:
     def add(self, key: str, sequence: int) -> None:
         """Note an ack that is on the disk."""
         self._gathered.append((key, sequence))
-        if len(self._gathered) >= GATHERED:
+        if len(self._gathered) % GATHERED == 0:
             self.clear()
 
     def clear(self) -> None:
         """Remove the identities, if that is possible now; the ids' next enqueues do it otherwise."""
         if self._gathered:
-            with contextlib.suppress(OSError), locked_folder(self._layout.ids, waits=False):
+            with contextlib.suppress(OSError), locked_folder(self._layout.ids, waits=False) as folder:
                 while self._gathered:
-                    self._remove(*self._gathered.popleft())
+                    self._remove(*self._gathered.popleft(), folder)
 
     def sweep(self) -> None:
         """Remove, once, what processes that died have left behind: to be called when there are no jobs."""
@@ -134,15 +132,14 @@ class Acked:
                 for name in os.listdir(self._layout.ids):
                     settle(self._layout, name)
 
-    def _remove(self, key: str, sequence: int) -> None:
+    def _remove(self, key: str, sequence: int, folder: int) -> None:
         # By now it may be that of another job, whose ack is not on the disk yet.
         if self._layout.durable and _sequence(self._layout, key) != sequence:
             return
-        path = self._layout.identity(key)
         with contextlib.suppress(FileNotFoundError):
-            status = os.stat(path, follow_symlinks=False)
+            status = os.stat(key, dir_fd=folder, follow_symlinks=False)
             if status.st_nlink == 1 and stat.S_ISREG(status.st_mode):
-                os.unlink(path)
+                os.unlink(key, dir_fd=folder)
 
 
 def read_header(layout: Layout, key: str) -> Header | None:
@@ -175,6 +172,30 @@ def set_aside(layout: Layout, path: str, error: QueueDataCorruptedError) -> None
         if refusal.errno not in PASSED_OVER:
             raise
         logger.warning("can not set aside %s: %s", printable_path(path), refusal.strerror)
+
+
+def _keyed(jobs: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield jobs with their keys, of each id the first."""
+    known: set[str] = set()
+    for job_id, payload in jobs:
+        key = entry_key(job_id.encode())
+        if key not in known:
+            known.add(key)
+            yield job_id, key, payload
+
+
+def _is_linked(layout: Layout, header: Header, payload: bytes) -> bool:
+    """Write a job's record and make its id live; False if the id became live meanwhile."""
+    pending = layout.entry(header.pending)
+    _write_pending(layout, pending, encode(header, payload))
+    try:
+        is_linked = _link(layout, pending, header.key)
+    except OSError:
+        discard(pending)
+        raise
+    if not is_linked:
+        discard(pending)
+    return is_linked
 
 
 def _write_pending(layout: Layout, path: str, content: bytes) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import stat
+from collections.abc import Iterable
 
 from ssq_core.file_record import BUCKET_SIZE, Entry, new_nonce, parse_name
 from ssq_core.filesystem import (
@@ -89,6 +90,11 @@ class Layout:
                 sync_folder(folder)
             except FileNotFoundError:
                 sync_folder(self.queue)
+
+    def sync_buckets(self, sequences: Iterable[int]) -> None:
+        """Make what happened in sequence numbers' buckets survive, as `sync`."""
+        if self.durable:
+            self.sync(*dict.fromkeys(self.bucket(sequence) for sequence in sequences))
 
     def remove_emptied(self, bucket: str) -> None:
         """Remove a bucket found empty, unless enqueues still fill it. One that comes too late makes it anew.

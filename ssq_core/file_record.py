@@ -25,6 +25,9 @@ HEADER_BYTES_MAX = 2048
 NO_NONCE = "-"
 
 _CHECKSUM_DIGITS = 32
+_STEM_LENGTH = len("/") + 16 + len(".") + 32 + len(".")
+"""Of what stays in a name for all the job's life: sequence number and key."""
+_RAW_DECODE = json.JSONDecoder().raw_decode
 _NONCE = re.compile(r"[0-9a-f]{16}")
 _SEQUENCES = 1 << 64
 _NAME = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{32})\.([tqcd])\.(\d{1,9})\.(-?\d{1,18})\.(-|[0-9a-f]{16})")
@@ -61,11 +64,6 @@ class Entry(NamedTuple):
     def name(self) -> str:
         """The entry's file name."""
         return f"{self.sequence:016x}.{self.key}.{self.state}.{self.attempt:d}.{self.micros:d}.{self.nonce}"
-
-    @property
-    def claim_id(self) -> str:
-        """Names the claim to its holder; leads any process back to the entry's folder."""
-        return f"{self.sequence:x}-{self.nonce}"
 
     def queued(self, *, available_at_micros: int) -> Self:
         """Return the same job, given back."""
@@ -118,6 +116,16 @@ def parse_name(name: str) -> Entry | None:
     return Entry(int(sequence, 16), key, _STATES[state], int(attempt), int(micros), nonce)
 
 
+def claim_id(sequence: int, nonce: str) -> str:
+    """Return what names a claim to its holder, and leads any process back to the entry."""
+    return f"{sequence:x}-{nonce}"
+
+
+def claimed_path(path: str, attempt: int, micros: int, nonce: str) -> str:
+    """Return where an entry is once it is claimed: most of the path stays."""
+    return f"{path[: path.rindex('/') + _STEM_LENGTH]}{State.CLAIMED.value}.{attempt}.{micros}.{nonce}"
+
+
 def claimed_entry(claim: QueueClaim) -> Entry:
     """Return the entry that a claim was given for. Raises `LeaseLost` for one that this queue never gave."""
     try:
@@ -167,8 +175,8 @@ def decode_header(content: bytes, path: str) -> Header:
     """Return a record's header, read from its first bytes, unchecked. Raises `QueueDataCorruptedError`."""
     line = content.partition(b"\n")[0][_CHECKSUM_DIGITS + 1 :]
     try:
-        # Text, as json would guess the encoding of bytes, at each claim.
-        fields = json.loads(line.decode())
+        # Half as long as `json.loads`, which guesses an encoding and looks for blanks.
+        fields, _ = _RAW_DECODE(line.decode())
         if fields["version"] != RECORD_VERSION:
             raise QueueDataCorruptedError(path, f"its version is {fields['version']!r}")
         job_id, sequence, nonce = fields["job_id"], fields["sequence"], fields["nonce"]

@@ -105,8 +105,8 @@ def sync_folder(path: str) -> None:
 
 
 @contextmanager
-def locked_folder(path: str, *, waits: bool = True) -> Iterator[None]:
-    """Hold a folder's lock, which the kernel takes from a dead holder.
+def locked_folder(path: str, *, waits: bool = True) -> Iterator[int]:
+    """Hold a folder's lock, which the kernel takes from a dead holder; gives the folder's descriptor.
 
     Raises `BlockingIOError` where it is another's and `waits` is False.
     """
@@ -114,7 +114,7 @@ def locked_folder(path: str, *, waits: bool = True) -> Iterator[None]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            yield
+            yield fd
         finally:
             # A child that was forked meanwhile has the same lock, and would keep it.
             fcntl.flock(fd, fcntl.LOCK_UN)
@@ -192,16 +192,24 @@ def read_at_once(path: str) -> bytes:
 
 
 def append_byte(path: str) -> int:
-    """Append one byte and return the file's length up to it: a counter that no two callers draw alike.
+    """Append one byte and return the file's length up to it: a counter that no two callers draw alike."""
+    return draw(path, 1)[0]
+
+
+def draw(path: str, count: int) -> range:
+    """Append so many bytes at once and return the numbers that they stand for, which nobody else draws.
 
     A local file system moves an appending writer's offset under the file's lock, so this is fetch-and-add.
     """
     fd = os.open(path, _COUNTER | os.O_APPEND, 0o600)
     try:
-        os.write(fd, b".")
-        return os.lseek(fd, 0, os.SEEK_CUR)
+        written = os.write(fd, b"." * count)
+        end = os.lseek(fd, 0, os.SEEK_CUR)
     finally:
         os.close(fd)
+    if written < count:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    return range(end - count + 1, end + 1)
 
 
 def grow(path: str, length: int) -> None:

@@ -120,9 +120,9 @@ class Acked:
     def clear(self) -> None:
         """Remove the identities, if that is possible now; the ids' next enqueues do it otherwise."""
         if self._gathered:
-            with contextlib.suppress(OSError), locked_folder(self._layout.ids, waits=False) as folder:
+            with contextlib.suppress(OSError), locked_folder(self._layout.ids, waits=False):
                 while self._gathered:
-                    self._remove(*self._gathered.popleft(), folder)
+                    self._remove(*self._gathered.popleft())
 
     def sweep(self) -> None:
         """Remove, once, what processes that died have left behind: to be called when there are no jobs."""
@@ -132,14 +132,15 @@ class Acked:
                 for name in os.listdir(self._layout.ids):
                     settle(self._layout, name)
 
-    def _remove(self, key: str, sequence: int, folder: int) -> None:
+    def _remove(self, key: str, sequence: int) -> None:
         # By now it may be that of another job, whose ack is not on the disk yet.
         if self._layout.durable and _sequence(self._layout, key) != sequence:
             return
+        path = self._layout.identity(key)
         with contextlib.suppress(FileNotFoundError):
-            status = os.stat(key, dir_fd=folder, follow_symlinks=False)
+            status = os.stat(path, follow_symlinks=False)
             if status.st_nlink == 1 and stat.S_ISREG(status.st_mode):
-                os.unlink(key, dir_fd=folder)
+                os.unlink(path)
 
 
 def read_header(layout: Layout, key: str) -> Header | None:

@@ -105,8 +105,8 @@ def sync_folder(path: str) -> None:
 
 
 @contextmanager
-def locked_folder(path: str, *, waits: bool = True) -> Iterator[int]:
-    """Hold a folder's lock, which the kernel takes from a dead holder; gives the folder's descriptor.
+def locked_folder(path: str, *, waits: bool = True) -> Iterator[None]:
+    """Hold a folder's lock, which the kernel takes from a dead holder.
 
     Raises `BlockingIOError` where it is another's and `waits` is False.
     """
@@ -114,7 +114,7 @@ def locked_folder(path: str, *, waits: bool = True) -> Iterator[int]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            yield fd
+            yield
         finally:
             # A child that was forked meanwhile has the same lock, and would keep it.
             fcntl.flock(fd, fcntl.LOCK_UN)

@@ -13,18 +13,19 @@ name (see `file_identity`). For each operation: its instant of effect, and what 
 - `claim` reads and checks the record first, then renames to claimed, under a name that holds attempt, lease
   and a new nonce: the effect. Killed before: nothing. After: the lease ends and the job is claimed again, an
   attempt used. It syncs nothing: what a loss of power takes back, it takes from a holder that is gone too.
-- `ack` unlinks the entry: the effect. Killed before: as claimed. After: the identity is stale; whoever comes to
-  it first clears it (see `file_identity`). The bucket is synced before the identity goes.
+- `ack` unlinks the entry: the effect. Killed before: as claimed. After: the identity is stale; whoever comes
+  to it first clears it (see `file_identity`). The bucket is synced before the identity goes.
 - `release` renames to queued or dead: the effect; then lengthens `returns`. Killed between: other handles see
   the job when their view is used up or a lease old, instead of at once.
 - `extend` renames to a later lease, the claim's nonce kept: the effect. It syncs nothing, like `claim`.
 - `requeue_dead` renames dead to queued: the effect; then as `release`.
 
-Many jobs in one call are many such operations, with their syncs put together. A claim lists no more than a bucket
-now and then, and nothing while nothing changes (see `file_backlog`). A view may be used as long as no claim made since it
-was taken can have expired: `lease_ttl - 2 * max_clock_skew`; so all handles must be opened with the same
-settings. Links inside the folder are not followed where files are opened and buckets listed; that the folders
-themselves are no links is checked at open, not at each step: whoever can replace them owns the queue.
+Many jobs in one call are many such operations, with their syncs put together. A claim lists no more than a
+bucket now and then, and nothing while nothing changes (see `file_backlog`). A view may be used as long as no
+claim made since it was taken can have expired: `lease_ttl - 2 * max_clock_skew`; so all handles must be
+opened with the same settings. Links inside the folder are not followed where files are opened and buckets
+listed; that the folders themselves are no links is checked at open, not at each step: whoever can replace
+them owns the queue.
 """
 
 import math

@@ -51,6 +51,8 @@ class View:
         """Paths of what was never claimed, in the newest of the listed buckets: the oldest last."""
         self._left = self._left_before = ""
         """The oldest of them, if this claim leaves it to another worker; and which the last claim left."""
+        self._has_company = False
+        """Whether others are known to take entries out of it."""
         self._available: list[tuple[str, int]] = []
         """A heap by path, and so by sequence number; each with the instant from which it is available."""
         self._later: list[tuple[int, str]] = []
@@ -97,10 +99,12 @@ class View:
         return max(0.0, (self._later[0][0] - now_micros) / 1e6) if self._later else math.inf
 
     def begin(self) -> None:
-        """Begin a claim: what the one before left to another comes first."""
+        """Begin a claim: what the one before left to another comes first, unless it was taken by now."""
         if self._left:
             self._fresh.append(self._left)
             self._left, self._left_before = "", self._left
+        if self._has_company:
+            self._has_company = self._drop_taken() > 0
 
     def pass_taken(self, *, was_close: bool) -> None:
         """Drop what others have taken since, after one entry was found gone: most often, many are.
@@ -108,12 +112,19 @@ class View:
         Whoever was so close that it had already read the record goes on side by side with the winner, who is
         about to take the next entry: that is left to it, once, or they would meet again at each entry.
         """
-        fresh = self._fresh
+        self._has_company = True
+        self._drop_taken()
+        if was_close and not self._left and len(self._fresh) > 1 and self._fresh[-1] != self._left_before:
+            self._left = self._fresh.pop()
+
+    def _drop_taken(self) -> int:
+        """Drop the oldest entries that are gone, and return how many: quicker than to fail at each."""
+        fresh, count = self._fresh, 0
         with suppress(IndexError):
             while not os.access(fresh[-1], os.F_OK):
                 fresh.pop()
-            if was_close and not self._left and len(fresh) > 1 and fresh[-1] != self._left_before:
-                self._left = fresh.pop()
+                count += 1
+        return count
 
     def settle(self, before: "View | None", begun_ns: int) -> None:
         """Find out whether the times may be relied on, by the view before and when this one was begun."""

@@ -22,7 +22,7 @@ from contextlib import suppress
 
 from ssq_core.file_identity import set_aside
 from ssq_core.file_layout import Layout, list_bucket
-from ssq_core.file_record import FRESH, Entry, State
+from ssq_core.file_record import FRESH, FRESH_LENGTH, Entry, State
 from ssq_core.filesystem import length_of
 from ssq_core.queue import QueueDataCorruptedError
 
@@ -48,13 +48,13 @@ class View:
         self.is_settled = False
         """Whether a later change would have a later time."""
         self._fresh: list[str] = []
-        """Paths of what was never claimed, in the newest of the listed buckets: the oldest last."""
+        """Paths of what was never claimed, in the newest of the listed buckets: the oldest job last."""
         self._left = self._left_before = ""
         """The oldest of them, if this claim leaves it to another worker; and which the last claim left."""
         self._has_company = False
         """Whether others are known to take entries out of it."""
-        self._available: list[tuple[str, int]] = []
-        """A heap by path, and so by sequence number; each with the instant from which it is available."""
+        self._available: list[tuple[str, str, int]] = []
+        """A heap by name, and so by sequence number: name, path, and the instant of its availability."""
         self._later: list[tuple[int, str]] = []
         """A heap by that instant."""
 
@@ -64,24 +64,24 @@ class View:
         return bool(self._fresh or self._available)
 
     def add_fresh(self, paths: list[str]) -> None:
-        """Note a bucket's entries that were never claimed."""
-        self._fresh = sorted(paths, reverse=True)
+        """Note the entries of some buckets that were never claimed."""
+        self._fresh = sorted(paths, reverse=True, key=lambda path: path[-FRESH_LENGTH:])
 
     def add(self, path: str, due_micros: int) -> None:
         """Note an entry that is available from an instant on."""
         if due_micros > self.looked_at_micros:
             heapq.heappush(self._later, (due_micros, path))
         else:
-            heapq.heappush(self._available, (path, due_micros))
+            self._make_available(path, due_micros)
 
     def take(self, now_micros: int) -> str | None:
         """Remove and return the path of the oldest entry that is available now."""
         try:
             while self._later and self._later[0][0] <= now_micros:
                 due, path = heapq.heappop(self._later)
-                heapq.heappush(self._available, (path, due))
-            while self._available and not (self._fresh and self._fresh[-1] < self._available[0][0]):
-                path, due = heapq.heappop(self._available)
+                self._make_available(path, due)
+            while self._available and not self._is_fresh_next():
+                _, path, due = heapq.heappop(self._available)
                 # Not so if the clock was set back meanwhile.
                 if due <= now_micros:
                     return path
@@ -91,6 +91,12 @@ class View:
             return self._fresh.pop() if self._fresh else None
         except IndexError:  # another thread took the last one
             return None
+
+    def _make_available(self, path: str, due_micros: int) -> None:
+        heapq.heappush(self._available, (path.rpartition("/")[2], path, due_micros))
+
+    def _is_fresh_next(self) -> bool:
+        return bool(self._fresh) and self._fresh[-1][-FRESH_LENGTH:] < self._available[0][0]
 
     def seconds_to_next(self, now_micros: int) -> float:
         """Return in how many seconds something will be available; 0 if something is."""
@@ -153,13 +159,11 @@ def look(
     view = View(looked_at_micros=now_micros, returns=length_of(layout.returns))
     modified = {layout.queue: _modified_ns(layout.queue)}
     count = 0
-    for bucket in layout.buckets():
-        modified[bucket] = _modified_ns(bucket)
-        names = list_bucket(bucket)
-        count += len(names)
-        if not names:
-            layout.remove_emptied(bucket)
-        paths = [path for name in names if (path := f"{bucket}/{name}") not in passed_over]
+    for row in layout.rows():
+        modified |= {bucket: _modified_ns(bucket) for bucket in row}
+        paths = _listed(layout, row)
+        count += len(paths)
+        paths = [path for path in paths if path not in passed_over] if passed_over else paths
         view.add_fresh([path for path in paths if path.endswith(FRESH)])
         others = [path for path in paths if not path.endswith(FRESH)]
         for path, due in _claimable(layout, others, skew_micros):
@@ -178,6 +182,16 @@ def due_micros(entry: Entry, skew_micros: int) -> int | None:
     if entry.state is State.QUEUED:
         return entry.micros
     return entry.micros + skew_micros + 1 if entry.state is State.CLAIMED else None
+
+
+def _listed(layout: Layout, buckets: list[str]) -> list[str]:
+    paths = []
+    for bucket in buckets:
+        names = list_bucket(bucket)
+        if not names:
+            layout.remove_emptied(bucket)
+        paths += [f"{bucket}/{name}" for name in names]
+    return paths
 
 
 def _claimable(layout: Layout, paths: list[str], skew_micros: int) -> Iterator[tuple[str, int]]:
@@ -203,10 +217,9 @@ def _modified_ns(folder: str) -> int:
 
 
 def entries(layout: Layout) -> Iterator[Entry]:
-    """Yield all entries, the oldest bucket first; in a bucket, by sequence number. Changes nothing."""
-    for bucket in layout.buckets():
-        parsed = [layout.parse(bucket, name) for name in list_bucket(bucket)]
-        yield from sorted(entry for entry in parsed if entry is not None)
+    """Yield all entries, by sequence number. Changes nothing."""
+    for row in layout.rows():
+        yield from sorted(entry for bucket in row for entry in layout.listed(bucket))
 
 
 def find(layout: Layout, sequence: int, *, prefix: str, suffix: str = "") -> Entry | None:

@@ -18,8 +18,11 @@ from ssq_core.queue import InvalidJobId, LeaseLost, QueueClaim, QueueDataCorrupt
 RECORD_VERSION = 1
 BUCKET_SIZE = 1024
 """Entries in one folder: few enough to list in about a millisecond, enough to be listed seldom."""
+ABREAST = 4
+"""Buckets that are filled at the same time: whoever renames in a folder keeps others waiting that do, too."""
 FRESH = ".q.0.0.-"
 """How the name ends of an entry that was never claimed, as most of a backlog."""
+FRESH_LENGTH = 16 + 1 + 32 + len(FRESH)
 HEADER_BYTES_MAX = 2048
 """A header is shorter: 200 control characters take 1,200 bytes in JSON, all the rest below 300."""
 NO_NONCE = "-"

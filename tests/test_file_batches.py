@@ -9,6 +9,7 @@ import pytest
 
 from ssq_core import file_waiting
 from ssq_core.file import FileWorkerQueue
+from ssq_core.file_record import ABREAST
 from ssq_core.queue import QueueIOError
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
@@ -45,18 +46,18 @@ def counted(monkeypatch, name):
 
 @pytest.mark.scenario("file-backend/many-jobs-have-fewer-syncs")
 def test_many_jobs_are_enqueued_with_one_sync_of_each_folder(folder, monkeypatch):
-    """Of 100 jobs each record is synced, and the folders `ids`, `queue` and the bucket once."""
+    """Of 100 jobs each record is synced, and the folders `ids`, `queue` and the four buckets once."""
     queue = opened(folder, durability="power-loss")
     syncs = counted(monkeypatch, "fsync")
 
     queue.enqueue_many(jobs(100))
 
-    assert len(syncs) == 100 + 3
+    assert len(syncs) == 100 + 2 + ABREAST
 
 
 @pytest.mark.scenario("file-backend/many-jobs-have-fewer-syncs")
-def test_many_acks_in_a_bucket_have_one_sync(folder, monkeypatch):
-    """Fifty acks of jobs in one bucket sync it once."""
+def test_many_acks_sync_each_bucket_once(folder, monkeypatch):
+    """Fifty acks of jobs in four buckets sync these once."""
     queue = opened(folder, durability="power-loss")
     queue.enqueue_many(jobs(50))
     claims = queue.claim_many(50, worker_id="w1")
@@ -64,7 +65,7 @@ def test_many_acks_in_a_bucket_have_one_sync(folder, monkeypatch):
 
     queue.ack_many(claims=claims)
 
-    assert len(syncs) == 1
+    assert len(syncs) == ABREAST
     assert queue.stats().claimed == 0
 
 

@@ -13,65 +13,56 @@ name (see `file_identity`). For each operation: its instant of effect, and what 
 - `claim` reads and checks the record first, then renames to claimed, under a name that holds attempt, lease
   and a new nonce: the effect. Killed before: nothing. After: the lease ends and the job is claimed again, an
   attempt used. It syncs nothing: what a loss of power takes back, it takes from a holder that is gone too.
-- `ack` unlinks the entry: the effect. Killed before: as claimed. After: the identity is stale, and its next
-  enqueue clears it. The bucket is synced before the identity goes.
+- `ack` unlinks the entry: the effect. Killed before: as claimed. After: the identity is stale; whoever comes
+  to it first clears it (see `file_identity`). The bucket is synced before the identity goes.
 - `release` renames to queued or dead: the effect; then lengthens `returns`. Killed between: other handles see
   the job when their view is used up or a lease old, instead of at once.
 - `extend` renames to a later lease, the claim's nonce kept: the effect. It syncs nothing, like `claim`.
 - `requeue_dead` renames dead to queued: the effect; then as `release`.
 
-Nothing is listed by a claim but a bucket now and then. A view may be used as long as no claim made since it
-was taken can have expired: `lease_ttl - 2 * max_clock_skew`; so all handles must be opened with the same
-settings. Links inside the folder are not followed where files are opened and buckets listed; that the folders
-themselves are no links is checked at open, not at each step: whoever can replace them owns the queue.
+Many jobs in one call are many such operations, with their syncs put together. A claim lists no more than a
+bucket now and then, and nothing while nothing changes (see `file_backlog`). A view may be used as long as no
+claim made since it was taken can have expired: `lease_ttl - 2 * max_clock_skew`; so all handles must be
+opened with the same settings. Links inside the folder are not followed where files are opened and buckets
+listed; that the folders themselves are no links is checked at open, not at each step: whoever can replace
+them owns the queue.
 """
 
-import logging
 import math
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from ssq_core import file_identity
-from ssq_core.file_backlog import View, entries, find, look
+from ssq_core.file_backlog import entries, find
+from ssq_core.file_claiming import Claiming
 from ssq_core.file_layout import Layout
-from ssq_core.file_record import (
-    Entry,
-    Header,
-    State,
-    claimed_entry,
-    decode,
-    entry_key,
-    new_nonce,
-)
-from ssq_core.filesystem import (
-    PASSED_OVER,
-    append_byte,
-    length_of,
-    read_regular,
-    refuse_network_filesystem,
-)
+from ssq_core.file_record import Entry, State, claimed_entry, entry_key
+from ssq_core.file_waiting import WATCH_SECONDS_MAX, Bell
+from ssq_core.filesystem import append_byte, refuse_network_filesystem
 from ssq_core.microseconds import to_datetime, to_micros
 from ssq_core.queue import (
+    BATCH_MAX,
     Clock,
     DeadJob,
     Durability,
     LeaseLost,
+    LeasesLost,
     QueueClaim,
-    QueueDataCorruptedError,
     QueueIOError,
     QueueStats,
     RetryPolicy,
     checked_durability,
+    checked_jobs,
     checked_lease_seconds,
-    checked_payload,
+    checked_limit,
     checked_skew_seconds,
+    checked_wait_seconds,
     encoded_job_id,
-    printable_path,
     utc_now,
 )
-
-logger = logging.getLogger(__name__)
 
 _DEFAULT_RETRY = RetryPolicy()
 _MICROS = 1_000_000
@@ -106,10 +97,16 @@ class FileWorkerQueue:
         self._retry = retry
         self._lease_micros = max(1, round(checked_lease_seconds(lease_ttl_seconds) * _MICROS))
         self._skew_micros = math.ceil(checked_skew_seconds(max_clock_skew_seconds) * _MICROS)
-        self._view: View | None = None
         root = os.path.realpath(queue_dir)
         refuse_network_filesystem(root)
         self._layout = Layout(root, durable=checked_durability(durability) == "power-loss")
+        self._acked = file_identity.Acked(self._layout)
+        self._claiming = Claiming(
+            self._layout,
+            lease_micros=self._lease_micros,
+            skew_micros=self._skew_micros,
+            attempts_max=retry.max_attempts,
+        )
         try:
             self._layout.open()
         except OSError as error:
@@ -122,10 +119,14 @@ class FileWorkerQueue:
         `QueueIOError` the job may or may not have been added, and the next enqueue of its id makes sure that
         it is: an earlier call that got as far as the job's identity then counts, with its payload.
         """
-        encoded = encoded_job_id(job_id)
-        checked_payload(payload)
+        self.enqueue_many([(job_id, payload)])
+
+    def enqueue_many(self, jobs: Iterable[tuple[str, bytes]]) -> None:
+        """Add jobs in this order, each as `enqueue` would: with fewer syncs, and not all at one instant."""
+        checked = checked_jobs(jobs)
         try:
-            file_identity.add(self._layout, job_id, entry_key(encoded), payload)
+            for start in range(0, len(checked), BATCH_MAX):
+                file_identity.add(self._layout, checked[start : start + BATCH_MAX])
         except OSError as error:
             raise self._io_error("enqueue", error) from error
 
@@ -134,20 +135,40 @@ class FileWorkerQueue:
 
         The lease runs from before the call's first step, by this handle's clock. Raises `QueueIOError`.
         """
-        now = self._now()
+        claims = self.claim_many(1, worker_id=worker_id)
+        return claims[0] if claims else None
+
+    def claim_many(self, limit: int, *, worker_id: str) -> list[QueueClaim]:
+        """Take the oldest available jobs, one after the other, with one lease from before the first.
+
+        Raises `ValueError` for a limit below 1 or over `BATCH_MAX`. Raises `QueueIOError` if the first could
+        not be taken; later the jobs that were taken are returned, and the next call shows what is wrong.
+        """
+        checked_limit(limit)
+        now = self._utc()
+        claims: list[QueueClaim] = []
         try:
-            return self._claim(worker_id, now)
+            while len(claims) < limit and (claim := self._claiming.claim(worker_id, now)):
+                claims.append(claim)
+            if not claims:
+                self._tidy()
         except OSError as error:
-            raise self._io_error("claim", error) from error
+            if not claims:
+                raise self._io_error("claim", error) from error
+        return claims
 
     def ack(self, *, claim: QueueClaim) -> None:
         """Finish the claimed job for good. Raises `LeaseLost` if the claim is not current, `QueueIOError`."""
-        try:
-            held = self._leave(claim, lambda entry: os.unlink(self._layout.entry(entry)))
-            self._layout.sync(self._layout.bucket(held.sequence))
-            file_identity.clear_acked(self._layout, held.key)
-        except OSError as error:
-            raise self._io_error("ack", error) from error
+        if self._lost((claim,)):
+            raise LeaseLost(claim.job_id, claim.claim_id)
+
+    def ack_many(self, *, claims: Iterable[QueueClaim]) -> None:
+        """Finish all claimed jobs whose claims are current, with one sync for those of a bucket.
+
+        Raises `LeasesLost` for the others, `QueueIOError`.
+        """
+        if lost := self._lost(claims):
+            raise LeasesLost(lost)
 
     def release(self, *, claim: QueueClaim) -> None:
         """Give the job back: queued again after its back-off, or dead after its last attempt.
@@ -208,70 +229,56 @@ class FileWorkerQueue:
         except OSError as error:
             raise self._io_error("requeue_dead", error) from error
 
-    def _claim(self, worker_id: str, now: int) -> QueueClaim | None:
-        view = self._current_view(now)
-        passed_over: set[Entry] = set()
-        while True:
-            entry = view.take(now) if view is not None else None
-            if entry is None:
-                view = self._view = look(
-                    self._layout, now_micros=now, skew_micros=self._skew_micros, passed_over=passed_over
-                )
-                if view is None:
-                    return None
-            elif claim := self._take(entry, worker_id, now, passed_over):
-                return claim
+    def wait(self, *, seconds: float) -> bool:
+        """Return True as soon as a job may be available, False after so many seconds.
 
-    def _current_view(self, now: int) -> View | None:
-        view = self._view
-        if view is None or view.returns != length_of(self._layout.returns):
-            return None
-        # Not younger than nothing (the clock was set back), nor so old that a claim it has not seen has
-        # expired.
-        usable = 0 <= now - view.looked_at_micros < self._lease_micros - 2 * self._skew_micros
-        return view if usable else None
-
-    def _take(self, entry: Entry, worker_id: str, now: int, passed_over: set[Entry]) -> QueueClaim | None:
-        """Claim one entry; None if another was quicker, or if it is out of attempts or unreadable."""
+        Raises `ValueError` for less than no time, `QueueIOError`.
+        """
+        until = time.monotonic() + checked_wait_seconds(seconds)
         try:
-            if entry.attempt >= self._retry.max_attempts:
-                self._rename(entry, entry.dead(died_at_micros=now))
-                return None
-            record = self._read(entry)
-            if record is None:
-                passed_over.add(entry)
-                return None
-            claimed = Entry(
-                entry.sequence,
-                entry.key,
-                State.CLAIMED,
-                entry.attempt + 1,
-                now + self._lease_micros,
-                new_nonce(),
-            )
-            claim = _claim_of(claimed, *record, worker_id=worker_id, now=now)
-            self._rename(entry, claimed)
-        except FileNotFoundError:
-            return None
-        return claim
-
-    def _read(self, entry: Entry) -> tuple[Header, bytes] | None:
-        """Return an entry's record; None if it was set aside or is unreadable. Raises `FileNotFoundError`."""
-        path = self._layout.entry(entry)
-        try:
-            return _checked(entry, read_regular(path), path)
-        except QueueDataCorruptedError as error:
-            file_identity.set_aside(self._layout, path, error)
-            return None
+            with Bell(self._layout) as bell:
+                while True:
+                    bell.listen()
+                    next_seconds = self._claiming.seconds_to_next(self._utc())
+                    left_seconds = until - time.monotonic()
+                    if next_seconds == 0 or left_seconds <= 0:
+                        return next_seconds == 0
+                    bell.wait(min(next_seconds, left_seconds, WATCH_SECONDS_MAX))
         except OSError as error:
-            if error.errno not in PASSED_OVER:
-                raise
-            logger.warning("passing over %s: %s", printable_path(path), error.strerror)
-            return None
+            raise self._io_error("wait", error) from error
+
+    def close(self) -> None:
+        """Free the ids of acked jobs, if that was left for later; the handle stays usable."""
+        self._acked.clear()
+
+    def _utc(self) -> datetime:
+        now = self._clock()
+        return now if now.tzinfo is UTC else to_datetime(to_micros(now))
+
+    def _lost(self, claims: Iterable[QueueClaim]) -> list[QueueClaim]:
+        """Ack what is current, and return the rest."""
+        held, lost = [], []
+        try:
+            for claim in claims:
+                try:
+                    held.append(self._leave(claim, self._unlink))
+                except LeaseLost:
+                    lost.append(claim)
+            self._layout.sync_buckets(entry.sequence for entry in held)
+        except OSError as error:
+            raise self._io_error("ack", error) from error
+        for entry in held:
+            self._acked.add(entry.key, entry.sequence)
+        return lost
+
+    def _tidy(self) -> None:
+        self._acked.clear()
+        if self._claiming.is_drained:
+            self._acked.sweep()
 
     def _dead_job(self, entry: Entry) -> DeadJob | None:
         try:
-            record = self._read(entry)
+            record = self._claiming.read(self._layout.entry(entry), entry)
         except FileNotFoundError:  # requeued meanwhile
             return None
         if record is None:
@@ -321,6 +328,9 @@ class FileWorkerQueue:
         append_byte(self._layout.returns)
         self._layout.sync(self._layout.bucket(sequence))
 
+    def _unlink(self, entry: Entry) -> None:
+        os.unlink(self._layout.entry(entry))
+
     def _rename(self, entry: Entry, successor: Entry) -> None:
         os.rename(self._layout.entry(entry), self._layout.entry(successor))
 
@@ -337,22 +347,3 @@ class FileWorkerQueue:
     def _io_error(self, operation: str, error: OSError) -> QueueIOError:
         path = error.filename if isinstance(error.filename, str) else self._layout.root
         return QueueIOError(operation, path, error.strerror or str(error))
-
-
-def _checked(entry: Entry, content: bytes, path: str) -> tuple[Header, bytes]:
-    header, payload = decode(content, path)
-    if (header.pending.key, header.sequence) != (entry.key, entry.sequence):
-        raise QueueDataCorruptedError(path, "it is the record of another job")
-    return header, payload
-
-
-def _claim_of(entry: Entry, header: Header, payload: bytes, *, worker_id: str, now: int) -> QueueClaim:
-    return QueueClaim(
-        job_id=header.job_id,
-        claim_id=entry.claim_id,
-        worker_id=worker_id,
-        attempt=entry.attempt,
-        claimed_at=to_datetime(now),
-        lease_expires_at=to_datetime(entry.micros),
-        payload=payload,
-    )

@@ -1,16 +1,22 @@
 """Is a job id live, and may its name be used again? The part of the file queue that no single step can do.
 
 `ids/<key>` and the job's entry are two names of one file. Two links: the job is live, or pending. One link:
-the entry is gone (acked), the identity is stale, and whoever comes next clears it. To unlink a name that
-another process may meanwhile have made anew would remove the new one; so only the holder of the *file's* lock
-removes its identity, and a new identity can be linked only once the old one is gone. The kernel frees a dead
-holder's lock. So nobody else may link the queue's files: to back the folder up, copy it.
+the entry is gone (acked), for ever, and the identity is stale. To unlink a name that another process may
+meanwhile have made anew would remove the new one; so whoever removes an identity holds the lock of the folder
+`ids`, and looks at its links under it, and a new one can be linked only once the old one is gone. The kernel
+frees a dead holder's lock. So nobody else may link the queue's files: to back the folder up, copy it.
+
+An ack leaves its identity to a later moment, since one lock is enough for many: when some have gathered, when
+a claim finds nothing, or when the handle is closed. What a killed process leaves goes when the id is enqueued
+again, or when a handle first finds the queue without any job.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
+import stat
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 
 from ssq_core.file_layout import Layout
 from ssq_core.file_record import (
@@ -24,8 +30,9 @@ from ssq_core.file_record import (
 )
 from ssq_core.filesystem import (
     PASSED_OVER,
-    append_byte,
     discard,
+    draw,
+    locked_folder,
     make_folder,
     open_regular,
     read_regular,
@@ -37,26 +44,21 @@ logger = logging.getLogger(__name__)
 
 _NAME_BYTES_MAX = 200
 _LIVE_LINKS = 2
+GATHERED = 32
+"""How many acked ids a handle lets gather before it removes their identities."""
 
 
-def add(layout: Layout, job_id: str, key: str, payload: bytes) -> None:
-    """Add a job, unless its id is live. An `OSError` leaves the id usable."""
-    if settle(layout, key):
+def add(layout: Layout, jobs: Iterable[tuple[str, bytes]]) -> None:
+    """Add jobs in this order, but for those whose ids are live. An `OSError` leaves the ids usable."""
+    added = [(job_id, key, payload) for job_id, key, payload in _keyed(jobs) if not settle(layout, key)]
+    if not added:
         return
-    header = Header(
-        job_id=job_id, sequence=append_byte(layout.order), nonce=new_nonce(), payload_bytes=len(payload)
-    )
-    pending = layout.entry(header.pending)
-    _write_pending(layout, pending, encode(header, payload))
-    try:
-        linked = _link(layout, pending, key)
-    except OSError:
-        discard(pending)
-        raise
-    if linked:
-        place(layout, header)
-    else:
-        discard(pending)
+    linked = []
+    for sequence, (job_id, key, payload) in zip(draw(layout.order, len(added)), added, strict=True):
+        header = Header(job_id, key, sequence, new_nonce(), len(payload))
+        if _is_linked(layout, header, payload):
+            linked.append(header)
+    place(layout, linked)
 
 
 def settle(layout: Layout, key: str) -> bool:
@@ -72,13 +74,14 @@ def settle(layout: Layout, key: str) -> bool:
     try:
         header = _header(fd, path, key)
         if status.st_nlink >= _LIVE_LINKS:
-            place(layout, header)
+            place(layout, [header])
             return True
         # Its ack may not have synced yet: a new entry, and the old one brought back by a loss of power, and
         # the job has two holders.
         layout.sync(layout.bucket(header.sequence))
-        if _links_under_lock(path, fd, fcntl.LOCK_EX) == 1:
-            os.unlink(path)
+        with locked_folder(layout.ids):
+            if _links(path, fd) == 1:
+                os.unlink(path)
     except QueueDataCorruptedError as error:
         _free_damaged(layout, path, fd, error)
     finally:
@@ -86,29 +89,58 @@ def settle(layout: Layout, key: str) -> bool:
     return False
 
 
-def place(layout: Layout, header: Header) -> None:
-    """Make a pending job claimable, by one rename, and let it survive a loss of power.
+def place(layout: Layout, headers: Collection[Header]) -> None:
+    """Make pending jobs claimable, each by one rename, and let them survive a loss of power.
 
-    Anyone may do this for anyone: who finds the pending entry gone was helped. The identity is synced before
-    the rename, so that no entry is ever claimable without one: a second enqueue would add the job twice.
+    Anyone may do this for anyone: who finds a pending entry gone was helped. The identities are synced before
+    the renames, so that no entry is ever claimable without one: a second enqueue would add the job twice.
     """
     layout.sync(layout.ids)
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(layout.entry(header.pending), layout.entry(header.enqueued))
-    # The folder of buckets too, always: another process may have made this bucket and not have synced it yet.
-    layout.sync(layout.bucket(header.sequence), layout.queue)
+    for header in headers:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(layout.entry(header.pending), layout.entry(header.enqueued))
+    # The folder of buckets too, always: another process may have made a bucket and not have synced it yet.
+    layout.sync(*dict.fromkeys(layout.bucket(header.sequence) for header in headers), layout.queue)
 
 
-def clear_acked(layout: Layout, key: str) -> None:
-    """Remove an acked job's identity, if that is possible now; the id's next enqueue does it otherwise."""
-    path = layout.identity(key)
-    with contextlib.suppress(OSError, QueueDataCorruptedError):
-        fd, _ = open_regular(path)
-        try:
-            if _links_under_lock(path, fd, fcntl.LOCK_EX | fcntl.LOCK_NB) == 1:
+class Acked:
+    """The ids that a handle acked and whose identities it has still to remove."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._gathered: deque[tuple[str, int]] = deque()
+        self._has_swept = False
+
+    def add(self, key: str, sequence: int) -> None:
+        """Note an ack that is on the disk."""
+        self._gathered.append((key, sequence))
+        if len(self._gathered) % GATHERED == 0:
+            self.clear()
+
+    def clear(self) -> None:
+        """Remove the identities, if that is possible now; the ids' next enqueues do it otherwise."""
+        if self._gathered:
+            with contextlib.suppress(OSError), locked_folder(self._layout.ids, waits=False):
+                while self._gathered:
+                    self._remove(*self._gathered.popleft())
+
+    def sweep(self) -> None:
+        """Remove, once, what processes that died have left behind: to be called when there are no jobs."""
+        if not self._has_swept:
+            self._has_swept = True
+            with contextlib.suppress(OSError):
+                for name in os.listdir(self._layout.ids):
+                    settle(self._layout, name)
+
+    def _remove(self, key: str, sequence: int) -> None:
+        # By now it may be that of another job, whose ack is not on the disk yet.
+        if self._layout.durable and _sequence(self._layout, key) != sequence:
+            return
+        path = self._layout.identity(key)
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(path, follow_symlinks=False)
+            if status.st_nlink == 1 and stat.S_ISREG(status.st_mode):
                 os.unlink(path)
-        finally:
-            os.close(fd)
 
 
 def read_header(layout: Layout, key: str) -> Header | None:
@@ -133,7 +165,7 @@ def set_aside(layout: Layout, path: str, error: QueueDataCorruptedError) -> None
     """
     try:
         for key in _keys(path):
-            _free_shared(path, layout.identity(key))
+            _free_shared(layout, path, layout.identity(key))
         _move_aside(layout, path, error)
     except FileNotFoundError:
         return
@@ -141,6 +173,30 @@ def set_aside(layout: Layout, path: str, error: QueueDataCorruptedError) -> None
         if refusal.errno not in PASSED_OVER:
             raise
         logger.warning("can not set aside %s: %s", printable_path(path), refusal.strerror)
+
+
+def _keyed(jobs: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield jobs with their keys, of each id the first."""
+    known: set[str] = set()
+    for job_id, payload in jobs:
+        key = entry_key(job_id.encode())
+        if key not in known:
+            known.add(key)
+            yield job_id, key, payload
+
+
+def _is_linked(layout: Layout, header: Header, payload: bytes) -> bool:
+    """Write a job's record and make its id live; False if the id became live meanwhile."""
+    pending = layout.entry(header.pending)
+    _write_pending(layout, pending, encode(header, payload))
+    try:
+        is_linked = _link(layout, pending, header.key)
+    except OSError:
+        discard(pending)
+        raise
+    if not is_linked:
+        discard(pending)
+    return is_linked
 
 
 def _write_pending(layout: Layout, path: str, content: bytes) -> None:
@@ -168,14 +224,18 @@ def _link(layout: Layout, pending: str, key: str) -> bool:
 
 def _header(fd: int, path: str, key: str) -> Header:
     header = decode_header(os.read(fd, HEADER_BYTES_MAX), path)
-    if entry_key(header.job_id.encode()) != key:
+    if header.key != key:
         raise QueueDataCorruptedError(path, "it is the record of another job")
     return header
 
 
-def _links_under_lock(path: str, fd: int, lock: int) -> int:
-    """Lock an identity's file and return how many names it has; 0 if the path names it no longer."""
-    fcntl.flock(fd, lock)
+def _sequence(layout: Layout, key: str) -> int | None:
+    header = read_header(layout, key)
+    return None if header is None else header.sequence
+
+
+def _links(path: str, fd: int) -> int:
+    """Return how many names an identity's file has, 0 if the path names another by now."""
     status = os.fstat(fd)
     try:
         named = os.stat(path, follow_symlinks=False)
@@ -186,22 +246,25 @@ def _links_under_lock(path: str, fd: int, lock: int) -> int:
 
 def _free_damaged(layout: Layout, path: str, fd: int, error: QueueDataCorruptedError) -> None:
     """Free the id of a damaged record: its entry, if there is one, is set aside when a claim comes to it."""
-    links = _links_under_lock(path, fd, fcntl.LOCK_EX)
-    if links >= _LIVE_LINKS:
-        os.unlink(path)
-    elif links == 1:
-        _move_aside(layout, path, error)
+    with locked_folder(layout.ids):
+        links = _links(path, fd)
+        if links >= _LIVE_LINKS:
+            os.unlink(path)
+        elif links == 1:
+            _move_aside(layout, path, error)
 
 
-def _free_shared(path: str, identity: str) -> None:
+def _free_shared(layout: Layout, path: str, identity: str) -> None:
     """Free the id whose identity is the same file as a damaged entry."""
     try:
         fd, status = open_regular(identity)
     except (FileNotFoundError, QueueDataCorruptedError):
         return
     try:
-        if os.path.samestat(os.lstat(path), status) and _links_under_lock(identity, fd, fcntl.LOCK_EX):
-            os.unlink(identity)
+        if os.path.samestat(os.lstat(path), status):
+            with locked_folder(layout.ids):
+                if _links(identity, fd):
+                    os.unlink(identity)
     finally:
         os.close(fd)
 
@@ -211,7 +274,7 @@ def _keys(path: str) -> set[str]:
     entry = parse_name(os.path.basename(path))
     keys = set() if entry is None else {entry.key}
     with contextlib.suppress(OSError, QueueDataCorruptedError):
-        keys.add(decode_header(read_regular(path), path).pending.key)
+        keys.add(decode_header(read_regular(path), path).key)
     return keys
 
 

@@ -9,8 +9,10 @@ import contextlib
 import logging
 import os
 import stat
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
-from ssq_core.file_record import BUCKET_SIZE, Entry, new_nonce, parse_name
+from ssq_core.file_record import ABREAST, BUCKET_SIZE, Entry, new_nonce, parse_name
 from ssq_core.filesystem import (
     PASSED_OVER,
     grow,
@@ -48,29 +50,49 @@ class Layout:
 
     def bucket(self, sequence: int) -> str:
         """Return the one folder in which a job's entry stays for all its life."""
-        return f"{self.queue}/{sequence // BUCKET_SIZE:014x}"
+        row = sequence // (ABREAST * BUCKET_SIZE)
+        return f"{self.queue}/{row * ABREAST + sequence % ABREAST:014x}"
 
     def entry(self, entry: Entry) -> str:
         """Return an entry's path."""
-        return f"{self.queue}/{entry.sequence // BUCKET_SIZE:014x}/{entry.name}"
+        return f"{self.bucket(entry.sequence)}/{entry.name}"
 
     def identity(self, key: str) -> str:
         """Return the path that exists while a job id is live."""
         return f"{self.ids}/{key}"
 
-    def buckets(self) -> list[str]:
-        """Return the buckets' paths, oldest first; other things in the folder are none of ours."""
-        names = [
+    def rows(self) -> list[list[str]]:
+        """Return the paths of the buckets, oldest first, those together that are filled together.
+
+        Other things in the folder are none of ours.
+        """
+        names = sorted(
             name
             for name in os.listdir(self.queue)
             if len(name) == _BUCKET_DIGITS and _DIGITS.issuperset(name)
-        ]
-        return [f"{self.queue}/{name}" for name in sorted(names)]
+        )
+        rows = groupby(names, key=lambda name: int(name, 16) // ABREAST)
+        return [[f"{self.queue}/{name}" for name in row] for _, row in rows]
+
+    def buckets(self) -> list[str]:
+        """Return the paths of all buckets."""
+        return [bucket for row in self.rows() for bucket in row]
+
+    def entry_at(self, path: str) -> Entry | None:
+        """Return the entry that a path in a bucket states, None if it is not one or not of this bucket."""
+        bucket, _, name = path.rpartition("/")
+        return self.parse(bucket, name)
 
     def parse(self, bucket: str, name: str) -> Entry | None:
         """Return the entry that a name in a bucket states, None if it is not one or not of this bucket."""
         entry = parse_name(name)
         return entry if entry is not None and bucket == self.bucket(entry.sequence) else None
+
+    def listed(self, bucket: str) -> Iterator[Entry]:
+        """Yield the entries in a bucket."""
+        for name in list_bucket(bucket):
+            if entry := self.parse(bucket, name):
+                yield entry
 
     def sync(self, *folders: str) -> None:
         """Make the folders' entries survive a loss of power, in this order, if the queue is to be durable.
@@ -85,13 +107,18 @@ class Layout:
             except FileNotFoundError:
                 sync_folder(self.queue)
 
+    def sync_buckets(self, sequences: Iterable[int]) -> None:
+        """Make what happened in sequence numbers' buckets survive, as `sync`."""
+        if self.durable:
+            self.sync(*dict.fromkeys(self.bucket(sequence) for sequence in sequences))
+
     def remove_emptied(self, bucket: str) -> None:
         """Remove a bucket found empty, unless enqueues still fill it. One that comes too late makes it anew.
 
         Synced first: were the removal of the folder and of its last entries both taken back by a loss of
         power, an acked job would return.
         """
-        if bucket < self.bucket(length_of(self.order)):
+        if bucket < self.bucket(length_of(self.order) // ABREAST * ABREAST):
             self.sync(bucket)
             with contextlib.suppress(OSError):
                 os.rmdir(bucket)
@@ -128,11 +155,11 @@ class Layout:
 
     def _restore_order(self) -> None:
         """Raise the order above all entries: it is not synced, so a loss of power may set it back."""
-        for bucket in reversed(self.buckets()):
-            for name in sorted(list_bucket(bucket), reverse=True):
-                if entry := self.parse(bucket, name):
-                    grow(self.order, entry.sequence)
-                    return
+        for row in reversed(self.rows()):
+            sequences = [entry.sequence for bucket in row for entry in self.listed(bucket)]
+            if sequences:
+                grow(self.order, max(sequences))
+                return
 
 
 def list_bucket(bucket: str) -> list[str]:

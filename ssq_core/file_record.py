@@ -8,7 +8,6 @@ is never part of a path.
 import json
 import os
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple, Self
@@ -19,11 +18,21 @@ from ssq_core.queue import InvalidJobId, LeaseLost, QueueClaim, QueueDataCorrupt
 RECORD_VERSION = 1
 BUCKET_SIZE = 1024
 """Entries in one folder: few enough to list in about a millisecond, enough to be listed seldom."""
+ABREAST = 4
+"""Buckets that are filled at the same time: whoever renames in a folder keeps others waiting that do, too."""
+FRESH = ".q.0.0.-"
+"""How the name ends of an entry that was never claimed, as most of a backlog."""
+FRESH_LENGTH = 16 + 1 + 32 + len(FRESH)
 HEADER_BYTES_MAX = 2048
 """A header is shorter: 200 control characters take 1,200 bytes in JSON, all the rest below 300."""
 NO_NONCE = "-"
 
 _CHECKSUM_DIGITS = 32
+_STEM_LENGTH = len("/") + 16 + len(".") + 32 + len(".")
+"""Of what stays in a name for all the job's life: sequence number and key."""
+_RAW_DECODE = json.JSONDecoder().raw_decode
+_NONCE = re.compile(r"[0-9a-f]{16}")
+_SEQUENCES = 1 << 64
 _NAME = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{32})\.([tqcd])\.(\d{1,9})\.(-?\d{1,18})\.(-|[0-9a-f]{16})")
 _CLAIM_ID = re.compile(r"(0|[1-9a-f][0-9a-f]{0,15})-([0-9a-f]{16})")
 
@@ -36,6 +45,9 @@ class State(StrEnum):
     QUEUED = "q"
     CLAIMED = "c"
     DEAD = "d"
+
+
+_STATES = {str(state): state for state in State}
 
 
 class Entry(NamedTuple):
@@ -56,11 +68,6 @@ class Entry(NamedTuple):
         """The entry's file name."""
         return f"{self.sequence:016x}.{self.key}.{self.state}.{self.attempt:d}.{self.micros:d}.{self.nonce}"
 
-    @property
-    def claim_id(self) -> str:
-        """Names the claim to its holder; leads any process back to the entry's folder."""
-        return f"{self.sequence:x}-{self.nonce}"
-
     def queued(self, *, available_at_micros: int) -> Self:
         """Return the same job, given back."""
         return self._replace(state=State.QUEUED, micros=available_at_micros, nonce=NO_NONCE)
@@ -70,11 +77,12 @@ class Entry(NamedTuple):
         return self._replace(state=State.DEAD, micros=died_at_micros, nonce=NO_NONCE)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Header:
-    """What a record says about itself before its payload."""
+class Header(NamedTuple):
+    """What a record says about itself before its payload. A tuple, as each claim makes one."""
 
     job_id: str
+    key: str
+    """Stands for the job id: 32 hexadecimal digits."""
     sequence: int
     nonce: str
     payload_bytes: int
@@ -82,7 +90,7 @@ class Header:
     @property
     def pending(self) -> Entry:
         """The entry under which the record is written, known to whoever has the header."""
-        return Entry(self.sequence, entry_key(self.job_id.encode()), State.PENDING, 0, 0, self.nonce)
+        return Entry(self.sequence, self.key, State.PENDING, 0, 0, self.nonce)
 
     @property
     def enqueued(self) -> Entry:
@@ -108,7 +116,17 @@ def parse_name(name: str) -> Entry | None:
     sequence, key, state, attempt, micros, nonce = match.groups()
     if abs(int(micros)) > MICROS_MAX:
         return None
-    return Entry(int(sequence, 16), key, State(state), int(attempt), int(micros), nonce)
+    return Entry(int(sequence, 16), key, _STATES[state], int(attempt), int(micros), nonce)
+
+
+def claim_id(sequence: int, nonce: str) -> str:
+    """Return what names a claim to its holder, and leads any process back to the entry."""
+    return f"{sequence:x}-{nonce}"
+
+
+def claimed_path(path: str, attempt: int, micros: int, nonce: str) -> str:
+    """Return where an entry is once it is claimed: most of the path stays."""
+    return f"{path[: path.rindex('/') + _STEM_LENGTH]}{State.CLAIMED.value}.{attempt}.{micros}.{nonce}"
 
 
 def claimed_entry(claim: QueueClaim) -> Entry:
@@ -144,8 +162,8 @@ def encode(header: Header, payload: bytes) -> bytes:
 
 def decode(content: bytes, path: str) -> tuple[Header, bytes]:
     """Return a record's header and payload, every byte checked. Raises `QueueDataCorruptedError`."""
-    checksum, _, checked = content.partition(b" ")
-    if checksum != _checksum(checked):
+    checked = content[_CHECKSUM_DIGITS + 1 :]
+    if content[: _CHECKSUM_DIGITS + 1] != _checksum(checked) + b" ":
         raise QueueDataCorruptedError(path, f"the checksum of its {len(content)} bytes is wrong")
     header = decode_header(content, path)
     payload = checked.partition(b"\n")[2]
@@ -160,20 +178,17 @@ def decode_header(content: bytes, path: str) -> Header:
     """Return a record's header, read from its first bytes, unchecked. Raises `QueueDataCorruptedError`."""
     line = content.partition(b"\n")[0][_CHECKSUM_DIGITS + 1 :]
     try:
-        fields = json.loads(line)
+        # Half as long as `json.loads`, which guesses an encoding and looks for blanks.
+        fields, _ = _RAW_DECODE(line.decode())
         if fields["version"] != RECORD_VERSION:
             raise QueueDataCorruptedError(path, f"its version is {fields['version']!r}")
-        header = Header(
-            job_id=fields["job_id"],
-            sequence=fields["sequence"],
-            nonce=fields["nonce"],
-            payload_bytes=fields["payload_bytes"],
-        )
-        if parse_name(header.pending.name) != header.pending:
+        job_id, sequence, nonce = fields["job_id"], fields["sequence"], fields["nonce"]
+        # Paths are made of these: nothing else may stand in them.
+        if not (type(sequence) is int and 0 <= sequence < _SEQUENCES and _NONCE.fullmatch(nonce)):
             raise QueueDataCorruptedError(path, "its header states no entry")
+        return Header(job_id, entry_key(job_id.encode()), sequence, nonce, fields["payload_bytes"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise QueueDataCorruptedError(path, "its header can not be read") from None
-    return header
 
 
 def _checksum(checked: bytes) -> bytes:

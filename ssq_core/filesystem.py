@@ -4,8 +4,11 @@ Every step is one plain call of `os`, so that it can be seen, counted, failed an
 """
 
 import errno
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ssq_core.queue import QueueDataCorruptedError, UnsupportedFilesystem
 
@@ -33,6 +36,7 @@ _FOLDER = _READ | os.O_DIRECTORY
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _COUNTER = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_BYTES = 1 << 20
+_AT_ONCE_BYTES = 1 << 14
 
 
 def refuse_network_filesystem(path: str) -> None:
@@ -100,6 +104,24 @@ def sync_folder(path: str) -> None:
         os.close(fd)
 
 
+@contextmanager
+def locked_folder(path: str, *, waits: bool = True) -> Iterator[None]:
+    """Hold a folder's lock, which the kernel takes from a dead holder.
+
+    Raises `BlockingIOError` where it is another's and `waits` is False.
+    """
+    fd = os.open(path, _FOLDER)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            # A child that was forked meanwhile has the same lock, and would keep it.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
+
+
 def write_new(path: str, content: bytes, *, sync: bool) -> None:
     """Create a file with this content, readable by its owner; on any error leave no file behind."""
     fd = os.open(path, _NEW, 0o600)
@@ -160,17 +182,34 @@ def read_regular(path: str) -> bytes:
     return content
 
 
+def read_at_once(path: str) -> bytes:
+    """Return what one reading of a file gives: of a regular one that is not large, as a rule the whole."""
+    fd = os.open(path, _READ | os.O_NONBLOCK)
+    try:
+        return os.read(fd, _AT_ONCE_BYTES)
+    finally:
+        os.close(fd)
+
+
 def append_byte(path: str) -> int:
-    """Append one byte and return the file's length up to it: a counter that no two callers draw alike.
+    """Append one byte and return the file's length up to it: a counter that no two callers draw alike."""
+    return draw(path, 1)[0]
+
+
+def draw(path: str, count: int) -> range:
+    """Append so many bytes at once and return the numbers that they stand for, which nobody else draws.
 
     A local file system moves an appending writer's offset under the file's lock, so this is fetch-and-add.
     """
     fd = os.open(path, _COUNTER | os.O_APPEND, 0o600)
     try:
-        os.write(fd, b".")
-        return os.lseek(fd, 0, os.SEEK_CUR)
+        written = os.write(fd, b"." * count)
+        end = os.lseek(fd, 0, os.SEEK_CUR)
     finally:
         os.close(fd)
+    if written < count:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    return range(end - count + 1, end + 1)
 
 
 def grow(path: str, length: int) -> None:

@@ -335,6 +335,13 @@ def checked_limit(limit: int) -> int:
     return limit
 
 
+def checked_wait_seconds(seconds: float) -> float:
+    """Return how long to wait for a job, or raise `ValueError` for less than no time."""
+    if not seconds >= 0:
+        raise ValueError(f"seconds is {seconds}; give 0 or more")
+    return seconds
+
+
 def checked_lease_seconds(lease_ttl_seconds: float) -> float:
     """Return the length of a lease, or raise `ValueError` for one that no queue could keep."""
     if not 0 < lease_ttl_seconds < math.inf:

@@ -23,7 +23,7 @@ class Damaged:
         self.queue = self.opened()
         self.queue.enqueue("bad", payload=b"payload")
         self.queue.enqueue("good")
-        self.bucket = folder / "queue" / ("0" * 14)
+        self.bucket = folder / "queue" / f"{1:014x}"
         self.entry = min(self.bucket.iterdir())
 
     def opened(self):
@@ -72,7 +72,7 @@ def replaced(make):
 
 
 def another_jobs_record(path):
-    other = max(path.parent.iterdir())
+    (other,) = (path.parent.parent / f"{2:014x}").iterdir()
     path.write_bytes(other.read_bytes())
 
 
@@ -147,7 +147,7 @@ def test_a_strange_name_is_set_aside(damaged, name, caplog):
 
 def test_an_entry_in_the_wrong_bucket_is_set_aside(damaged):
     """An entry that was moved to another bucket can't be acked there, so it is set aside."""
-    other = damaged.bucket.parent / f"{1:014x}"
+    other = damaged.bucket.parent / f"{3:014x}"
     other.mkdir()
     damaged.entry.rename(other / damaged.entry.name)
 

@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from ssq_core import file_identity
 from ssq_core.file import FileWorkerQueue
 from ssq_core.queue import RetryPolicy
 
@@ -71,7 +70,9 @@ def test_each_operation_syncs_what_it_promises(disk, tmp_path):
     claim = queue.claim(worker_id="w")
     disk.clear()
     queue.ack(claim=claim)
-    assert disk == ["unlink c", "sync bucket", "unlink ids"]
+    assert disk == ["unlink c", "sync bucket"]
+    queue.close()
+    assert disk[2:] == ["unlink ids"]
 
 
 def test_an_enqueue_of_a_live_id_syncs_before_it_relies_on_it(disk, tmp_path):
@@ -84,13 +85,11 @@ def test_an_enqueue_of_a_live_id_syncs_before_it_relies_on_it(disk, tmp_path):
     assert [step for step in disk if step.startswith("sync")] == ["sync ids", "sync bucket", "sync queue"]
 
 
-def test_a_stale_identity_goes_after_its_ack_was_synced(disk, tmp_path, monkeypatch):
+def test_a_stale_identity_goes_after_its_ack_was_synced(disk, tmp_path):
     """With `power-loss`, an id is used again only after the old entry's removal is on the disk."""
     queue = FileWorkerQueue(tmp_path / "q")
     queue.enqueue("j")
-    with monkeypatch.context() as patch:
-        patch.setattr(file_identity, "clear_acked", lambda *_: None)
-        queue.ack(claim=queue.claim(worker_id="w"))
+    queue.ack(claim=queue.claim(worker_id="w"))
     disk.clear()
     queue.enqueue("j")
 

@@ -119,24 +119,23 @@ def test_a_stale_view_loses_the_race_and_goes_on(opened):
 
 @pytest.mark.scenario("file-backend/fifty-thousand-jobs-wait")
 def test_claims_do_not_list_the_backlog(opened, listings):
-    """With 50,000 jobs waiting, a hundred claims list the buckets' names once and one bucket once."""
+    """With 50,000 jobs waiting, a hundred claims list the buckets' names once and the four oldest once."""
     queue = opened()
     for number in range(1, 201):
         queue.enqueue(f"job-{number}")
     # The rest is only names of one file: no claim comes so far.
-    folders = [queue._layout.bucket(number) for number in range(0, 50_000, 1024)]
+    folders = [queue._layout.bucket(number) for number in range(50_000)]
     names = [f"{number:016x}.{number:032x}.q.0.0.-" for number in range(50_000)]
-    for folder in folders[1:]:
-        os.mkdir(folder)
     record = next(Path(folders[0]).iterdir())
     for number in range(201, 50_000):
-        os.link(record, f"{folders[number // 1024]}/{names[number]}")
+        os.makedirs(folders[number], exist_ok=True)
+        os.link(record, f"{folders[number]}/{names[number]}")
     worker = opened()
     listings.clear()
     assert [claimed(worker) for _ in range(100)] == [f"job-{n}" for n in range(1, 101)]
 
-    assert [Path(path).name for path, _ in listings] == ["queue", "0" * 14]
-    assert sum(count for _, count in listings) < 1100
+    assert [Path(path).name for path, _ in listings] == ["queue", *(f"{bucket:014x}" for bucket in range(4))]
+    assert sum(count for _, count in listings) < 4_200
 
 
 @pytest.mark.scenario("file-backend/a-lease-ends-while-the-backlog-lasts")
@@ -317,15 +316,14 @@ def test_a_claim_that_is_not_current_changes_nothing(opened, clock, operation):
 
 
 def test_emptied_buckets_are_removed(opened, tmp_path):
-    """Buckets that hold nothing more are removed, all but the one that enqueues fill."""
+    """Buckets that hold nothing more are removed, all but those that enqueues fill."""
     queue = opened()
-    for number in range(2200):
-        queue.enqueue(f"{number}")
-    for _ in range(2200):
+    queue.enqueue_many([(f"{number}", b"") for number in range(5_000)])
+    for _ in range(5_000):
         queue.ack(claim=queue.claim(worker_id="w1"))
     assert claimed(queue) is None
 
-    assert len(os.listdir(tmp_path / "q" / "queue")) == 1
+    assert len(os.listdir(tmp_path / "q" / "queue")) == 4
     assert os.listdir(tmp_path / "q" / "ids") == []
 
 

@@ -154,9 +154,9 @@ def enqueue_over_a_stale_identity(bench):
 
 def enqueue_over_a_pending_entry(bench):
     bench.queue.enqueue("j")
-    bucket = f"{bench.folder}/queue/{'0' * 14}"
+    bucket = bench.queue._layout.bucket(1)
     (entry,) = (bench.queue._layout.parse(bucket, name) for name in os.listdir(bucket))
-    header, _ = bench.queue._read(entry)
+    header, _ = bench.queue._claiming.read(bench.queue._layout.entry(entry), entry)
     os.rename(f"{bucket}/{entry.name}", f"{bucket}/{header.pending.name}")
     return lambda: bench.queue.enqueue("j", payload=b"p")
 

@@ -22,7 +22,7 @@ from ssq_stress.processes.effects import Clash, Findings
 from ssq_stress.processes.log import events
 from ssq_verify import judge
 from ssq_verify.children import settle
-from ssq_verify.history import Event, EventType, Header, History, Operation
+from ssq_verify.history import OPERATIONS, Event, EventType, Header, History, Operation
 from ssq_verify.report.story import story
 from ssq_verify.verdict import Evidence, Violation
 
@@ -202,13 +202,18 @@ def _strikes_on(history: History, about: Iterable[Operation]) -> set[int]:
         if is_unknown or operation.f == "claim":
             later = history.events[operation.inv_index + 1 :]
             its = (event for event in later if event.worker == operation.worker)
-            after = next((event for event in its if event.index != operation.ret_index), None)
+            after = next((event for event in its if not _is_of_a_call_begun(event)), None)
             if after is not None and after.f in STRIKES:
                 struck.add(after.index)
         if is_unknown and operation.ret_index is not None:
             within = history.events[operation.inv_index : operation.ret_index]
             struck.update(event.index for event in within if event.f in SERVER)
     return struck
+
+
+def _is_of_a_call_begun(event: Event) -> bool:
+    """Whether an event belongs to the call that a worker is in, or comes back from."""
+    return event.f in OPERATIONS and (event.type is not EventType.INVOKE or event.lane > 0)
 
 
 def _clocks_of(history: History, about: Iterable[Operation]) -> set[int]:

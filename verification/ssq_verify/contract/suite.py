@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, TypeVar
 import pytest
 
 from ssq_core.queue import LeaseQueue
-from ssq_verify.subject import Policy, load
+from ssq_verify.subject import BATCH_OPERATIONS, Policy, load
 from ssq_verify.workplace import (
     MAX_CLOCK_SKEW,
     RACE_START_SECONDS_MAX,
@@ -29,7 +29,7 @@ Feature = Literal[
     "payload", "extend", "retries", "back-off", "dead letters", "stats", "worker clocks", "batches", "wait"
 ]
 FOUND_BY_LOOKING: dict[str, tuple[str, ...]] = {
-    "batches": ("enqueue_many", "claim_many", "ack_many"),
+    "batches": BATCH_OPERATIONS,
     "wait": ("wait",),
 }
 """What a queue need not have, and need not say that it lacks: by which operations it is known."""

@@ -16,7 +16,8 @@ WITH
     SELECT o.f, count(*) AS seen
     FROM operations AS o SEMI JOIN events AS e
       ON e.run = o.run AND e.worker = o.worker AND e.f = 'crash' AND e.time_ns >= o.inv_ns
-    WHERE o.outcome = 'info' AND o.ret_index IS NULL
+    -- A call with many jobs is struck once.
+    WHERE o.outcome = 'info' AND o.ret_index IS NULL AND o.lane = 0
     GROUP BY o.f
   ),
   last_attempts AS (

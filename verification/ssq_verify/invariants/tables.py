@@ -31,6 +31,7 @@ _OPERATION_COLUMNS = {
     "ret_ns": "BIGINT",
     "inv_index": "BIGINT",
     "ret_index": "BIGINT",
+    "lane": "INTEGER",
 }
 _EVENT_COLUMNS = {
     "run": "INTEGER",

@@ -79,6 +79,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     payload: bool = True
     dead_letters: bool = True
     """Whether the queue can list its dead letters."""
+    batches: bool = False
+    """Whether the queue takes many jobs in one call."""
     lists_jobs: bool = False
     """Whether the queue can list the jobs that it has, in whatever state."""
     sweeps: bool = False

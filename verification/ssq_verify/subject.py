@@ -190,6 +190,7 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
         back_off=bool(promises.back_off),
         payload=takes_payload(queue),
         dead_letters=callable(getattr(queue, "dead", None)),
+        batches=offers_batches(queue),
         lists_jobs=callable(getattr(queue, "job_ids", None)),
         sweeps=callable(getattr(queue, "sweep", None)),
         idempotent_enqueue=promises.idempotent_enqueue,

@@ -1,5 +1,5 @@
 -- Requirement: The run really exercised what it claims to check: reclaims, superseded acks, dead
---   letters, kills inside each operation, empty claims were all seen; else the verdict is *vacuous*,
+--   letters, kills inside each operation, empty claims, calls with many jobs were all seen; else the verdict is *vacuous*,
 --   not *passed*.
 -- Sound because: It counts, and accuses nobody.
 -- Usual bug: A test that passes because nothing happened.
@@ -64,5 +64,9 @@ WITH
     SELECT 11, 'kills inside ' || f, (f <> 'extend' OR "extend") AND (f <> 'release' OR "release"), true, coalesce(seen, 0)
     FROM (VALUES ('enqueue'), ('claim'), ('ack'), ('release'), ('extend')) AS inside(f)
       LEFT JOIN killed USING (f), terms
+    UNION ALL
+    SELECT 12, f || 's of many jobs at once', batches, false,
+      (SELECT count(*) FROM operations AS o WHERE o.f = many.f AND o.lane = 1)
+    FROM (VALUES ('enqueue'), ('claim'), ('ack')) AS many(f), terms
   )
 SELECT what, seen::BIGINT AS seen, inside FROM counted WHERE possible ORDER BY place, what

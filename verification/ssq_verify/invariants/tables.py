@@ -57,6 +57,7 @@ _TERM_COLUMNS = {
     "back_off": "BOOLEAN",
     "payload": "BOOLEAN",
     "dead_letters": "BOOLEAN",
+    "batches": "BOOLEAN",
     "lists_jobs": "BOOLEAN",
     "idempotent_enqueue": "BOOLEAN",
     "repeat_ack": "VARCHAR",

@@ -182,13 +182,28 @@ def excerpt(history: History, violation: Violation) -> tuple[History, Violation]
     kept |= {each.ret_index for each in about if each.ret_index is not None}
     kept |= _strikes_on(history, about) | _clocks_of(history, about)
     places = {index: place for place, index in enumerate(sorted(kept))}
+    lanes = _lanes_left(history, kept)
 
     def moved(index: int) -> Event:
-        return msgspec.structs.replace(history.events[index], index=places[index])
+        return msgspec.structs.replace(history.events[index], index=places[index], lane=lanes.get(index, 0))
 
     shown = History(header=history.header, events=tuple(moved(index) for index in sorted(kept)))
     there = tuple(moved(event.index) for event in violation.witness)
     return shown, msgspec.structs.replace(violation, witness=there)
+
+
+def _lanes_left(history: History, kept: set[int]) -> dict[int, int]:
+    """Return the lane of each event of a call with many jobs of which only some are kept."""
+    lanes, left = dict[int, int](), Counter[str]()
+    for operation in history.operations:
+        if operation.lane == 0:
+            left[operation.worker] = 0
+        if operation.inv_index in kept:
+            lanes[operation.inv_index] = left[operation.worker]
+            if operation.ret_index is not None:
+                lanes[operation.ret_index] = left[operation.worker]
+            left[operation.worker] += 1
+    return lanes
 
 
 def _strikes_on(history: History, about: Iterable[Operation]) -> set[int]:

@@ -8,7 +8,8 @@ import pytest
 
 from ssq_core import RetryPolicy, utc_now
 from ssq_verify.contract import LeaseQueueContract, ServerTimeContract
-from ssq_verify.subject import Policy, Promises, terms
+from ssq_verify.contract.suite import FOUND_BY_LOOKING, offers
+from ssq_verify.subject import Policy, Promises, load, terms
 
 
 class TestFile(LeaseQueueContract):
@@ -39,7 +40,7 @@ class TestMemory(LeaseQueueContract):
 
 OTHERS_QUEUES = '''
 from ssq_core.queue import LeaseLost
-from ssq_verify.subjects.memory import open_queue as model_answer
+from ssq_verify.subjects.memory import MemoryWorkerQueue, open_queue as model_answer
 
 
 class Plain:
@@ -68,8 +69,34 @@ class AcksByJob(Plain):
         self._queue._store.jobs.pop(claim.job_id, None)
 
 
+class Careless(MemoryWorkerQueue):
+    """Right for one job at a time, and wrong for many; nobody who waits is woken."""
+
+    def enqueue_many(self, jobs):
+        for job_id, payload in list(jobs):
+            self.enqueue(job_id, payload=payload)
+
+    def enqueue(self, job_id, *, payload=b""):
+        super().enqueue_many([(job_id, payload)])
+
+    def claim_many(self, limit, *, worker_id):
+        taken = super().claim_many(max(limit, 1), worker_id=worker_id)
+        return taken if limit == 1 else sorted(taken, key=lambda claim: claim.job_id)
+
+    def ack_many(self, *, claims):
+        for claim in claims:
+            self.ack(claim=claim)
+
+    def wait(self, *, seconds):
+        return False
+
+
 def open_plain(workdir, policy):
     return Plain(model_answer(workdir, policy))
+
+
+def open_careless(workdir, policy):
+    return Careless(model_answer(workdir, policy)._store, policy)
 
 
 def open_broken(workdir, policy):
@@ -88,6 +115,11 @@ class TestPlain(LeaseQueueContract):
 
 class TestBroken(TestPlain):
     subject = "others.py:open_broken"
+
+
+class TestCareless(LeaseQueueContract):
+    subject = "others.py:open_careless"
+    race_in = "threads"
 """
 
 
@@ -126,16 +158,14 @@ def test_a_plain_queue_passes_what_it_offers(others):
     assert not [name for outcome, name in others if outcome in {"FAILED", "ERROR"} and "TestPlain" in name]
     assert len(plain) > 40
     assert not [name for name in plain if "extend" in name or "heartbeat" in name or "payload_comes" in name]
-    for feature in ("extend", "payload", "dead letters", "stats"):
+    for feature in ("extend", "payload", "dead letters", "stats", "batches", "wait"):
         assert f"not offered: {feature}" in skipped
 
 
 @pytest.mark.scenario("lease-queue/a-queue-that-acks-by-job-fails")
 def test_a_broken_queue_fails(others):
     """A queue that acks by job id fails each test of a stale ack, and only those of fencing."""
-    failed = [
-        re.sub(r".*::(\S+).*", r"\1", name) for outcome, name in others if outcome in {"FAILED", "ERROR"}
-    ]
+    failed = failed_of("TestBroken", others)
 
     assert "test_a_stale_claim_is_refused[superseded-ack]" in failed
     assert {name.partition("[")[0] for name in failed} == {
@@ -144,6 +174,50 @@ def test_a_broken_queue_fails(others):
         "test_beyond_the_skew_fencing_still_holds",
         "test_what_one_handle_did_another_sees",
     }
+
+
+@pytest.mark.scenario("lease-queue/a-queue-that-is-careless-with-many-fails")
+def test_a_queue_that_is_careless_with_many_fails(others):
+    """A queue that is right for one job at a time fails each test of what it does wrong with many."""
+    failed = failed_of("TestCareless", others)
+
+    assert "test_a_number_of_jobs_that_no_call_can_take[-1]" in failed
+    assert {name.partition("[")[0] for name in failed} == {
+        "test_many_jobs_keep_their_order",
+        "test_one_job_among_many_is_none",
+        "test_live_jobs_among_many_are_passed_over",
+        "test_a_number_of_jobs_that_no_call_can_take",
+        "test_stale_claims_among_many_are_named",
+        "test_current_claims_are_acked_around_a_stale_one",
+        "test_more_than_a_call_can_claim",
+        "test_a_job_is_there_already",
+        "test_what_came_due_is_there_already",
+        "test_who_waits_is_woken_by_an_enqueue",
+        "test_who_waits_is_woken_by_a_release",
+        "test_who_waits_is_woken_by_many",
+        "test_a_lease_ends",
+        "test_a_rest_ends",
+        "test_a_time_that_nobody_can_wait",
+    }
+
+
+def failed_of(suite, others):
+    """Return the tests of one of the suites that did not pass."""
+    return [
+        re.sub(r".*::(\S+).*", r"\1", name)
+        for outcome, name in others
+        if outcome in {"FAILED", "ERROR"} and suite in name
+    ]
+
+
+@pytest.mark.parametrize("suite", [TestMemory])
+def test_batches_and_waits_are_really_tried(suite, tmp_path):
+    """A queue of this package has the operations that the suite would else leave out by itself."""
+    policy = Policy(lease_ttl_seconds=60, retry=RetryPolicy(), max_clock_skew_seconds=0, clock=utc_now)
+
+    queue = load(suite.subject).factory(tmp_path, policy)
+
+    assert [offers(queue, feature) for feature in FOUND_BY_LOOKING] == [True, True]
 
 
 @pytest.mark.parametrize("suite", [TestFile, TestSqlite, TestMemory])

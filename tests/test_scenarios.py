@@ -21,7 +21,9 @@ TERMS = Terms(
     lease_ttl_seconds=SETTINGS.lease_ttl_seconds,
     max_clock_skew_seconds=SETTINGS.max_clock_skew_seconds,
     backoff_base_seconds=SETTINGS.backoff_base_seconds,
+    batches=True,
 )
+"""What a queue without batches is asked to do with many jobs it does one by one."""
 OURS = ["file", "sqlite"]
 TERMS_OF = {"file": msgspec.structs.replace(TERMS, forks=True), "sqlite": TERMS}
 """SQLite's connections do not cross a fork, so that no copy of a handle is what a child has."""

@@ -4,6 +4,7 @@ from itertools import zip_longest
 
 import pytest
 
+import defects_of_batches
 import defects_of_jobs
 import defects_of_leases
 from ssq_verify.execution import scratch
@@ -23,8 +24,13 @@ TERMS = Terms(
     max_clock_skew_seconds=SETTINGS.max_clock_skew_seconds,
     backoff_base_seconds=SETTINGS.backoff_base_seconds,
     forks=True,
+    batches=True,
 )
-DEFECTS = [*defects(defects_of_leases), *defects(defects_of_jobs)]
+DEFECTS = [
+    *defects(defects_of_leases),
+    *defects(defects_of_jobs),
+    *defects(defects_of_batches),
+]
 PLAIN = Replay(())
 SEEDS, BATCH = 320, 40
 
@@ -72,12 +78,13 @@ def test_no_scenario_is_there_for_nothing():
     assert {name for name, _, _ in DEFECTS} == set(CATALOGUE)
 
 
-def test_the_toy_without_a_defect_is_not_accused():
+@pytest.mark.parametrize("toy", [Toy, defects_of_batches.ManyToy])
+def test_the_toy_without_a_defect_is_not_accused(toy):
     """The queue from which all of them are made keeps every promise, in all scenarios."""
     found = [
         history
         for _, scenario in offered(SETTINGS, TERMS)
-        for history in histories(scenario, [PLAIN, *map(AtRandom, range(3))], Toy)
+        for history in histories(scenario, [PLAIN, *map(AtRandom, range(3))], toy)
     ]
 
     verdicts = judge(joined(found), ways=("simulation",))

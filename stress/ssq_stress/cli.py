@@ -210,6 +210,9 @@ def bench(
     claims: Annotated[
         int | None, typer.Option(min=1, help="How many are timed. [default: the whole backlog]")
     ] = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Jobs a call, where a queue takes many. [default: 1]")
+    ] = None,
     payload: Annotated[int, typer.Option(min=0, metavar="BYTES", help="What each job carries.")] = 0,
     mode: Annotated[Mode, typer.Option(help="One claim after the other, or by a timetable.")] = Mode.CLOSED,
     rate: Annotated[
@@ -241,6 +244,7 @@ def bench(
                 backlogs=backlog,
                 workers=workers,
                 claims=claims,
+                batches=batch,
                 payload_bytes=payload,
                 rate=rate,
                 is_filling_shown=fill,

@@ -22,7 +22,7 @@ from ssq_stress.processes.effects import Clash, Findings
 from ssq_stress.processes.log import events
 from ssq_verify import judge
 from ssq_verify.children import settle
-from ssq_verify.history import Event, EventType, Header, History, Operation
+from ssq_verify.history import OPERATIONS, Event, EventType, Header, History, Operation
 from ssq_verify.report.story import story
 from ssq_verify.verdict import Evidence, Violation
 
@@ -182,13 +182,28 @@ def excerpt(history: History, violation: Violation) -> tuple[History, Violation]
     kept |= {each.ret_index for each in about if each.ret_index is not None}
     kept |= _strikes_on(history, about) | _clocks_of(history, about)
     places = {index: place for place, index in enumerate(sorted(kept))}
+    lanes = _lanes_left(history, kept)
 
     def moved(index: int) -> Event:
-        return msgspec.structs.replace(history.events[index], index=places[index])
+        return msgspec.structs.replace(history.events[index], index=places[index], lane=lanes.get(index, 0))
 
     shown = History(header=history.header, events=tuple(moved(index) for index in sorted(kept)))
     there = tuple(moved(event.index) for event in violation.witness)
     return shown, msgspec.structs.replace(violation, witness=there)
+
+
+def _lanes_left(history: History, kept: set[int]) -> dict[int, int]:
+    """Return the lane of each event of a call with many jobs of which only some are kept."""
+    lanes, left = dict[int, int](), Counter[str]()
+    for operation in history.operations:
+        if operation.lane == 0:
+            left[operation.worker] = 0
+        if operation.inv_index in kept:
+            lanes[operation.inv_index] = left[operation.worker]
+            if operation.ret_index is not None:
+                lanes[operation.ret_index] = left[operation.worker]
+            left[operation.worker] += 1
+    return lanes
 
 
 def _strikes_on(history: History, about: Iterable[Operation]) -> set[int]:
@@ -202,13 +217,18 @@ def _strikes_on(history: History, about: Iterable[Operation]) -> set[int]:
         if is_unknown or operation.f == "claim":
             later = history.events[operation.inv_index + 1 :]
             its = (event for event in later if event.worker == operation.worker)
-            after = next((event for event in its if event.index != operation.ret_index), None)
+            after = next((event for event in its if not _is_of_a_call_begun(event)), None)
             if after is not None and after.f in STRIKES:
                 struck.add(after.index)
         if is_unknown and operation.ret_index is not None:
             within = history.events[operation.inv_index : operation.ret_index]
             struck.update(event.index for event in within if event.f in SERVER)
     return struck
+
+
+def _is_of_a_call_begun(event: Event) -> bool:
+    """Whether an event belongs to the call that a worker is in, or comes back from."""
+    return event.f in OPERATIONS and (event.type is not EventType.INVOKE or event.lane > 0)
 
 
 def _clocks_of(history: History, about: Iterable[Operation]) -> set[int]:

@@ -15,6 +15,7 @@ from ssq_stress.processes.board import Field, Head, Stage
 from ssq_stress.processes.desk import Desk
 from ssq_stress.processes.effects import Effects
 from ssq_stress.processes.log import MONOTONIC_NS
+from ssq_stress.processes.many import Many
 from ssq_stress.processes.workload import Fate
 
 POLL_SECONDS = 0.015
@@ -49,10 +50,11 @@ class _Worker:
         self._name = assignment.name
         self._recent: list[str] = []
         self._made = 0
-        self._has_left = False
+        self._has_left = self._is_woken = False
         self._late_fates = cycle(self._rng.sample([Fate.ACK, *self._others()], k=1 + len(self._others())))
         """In turn, so that none is missing in a short run."""
         self._begun_ns = MONOTONIC_NS()
+        self._many = Many(self._rng, is_offered=self._terms.batches)
 
     def run(self) -> None:
         """Work until the stage says that it is over, or there is nothing more to do."""
@@ -69,7 +71,14 @@ class _Worker:
             if is_done:
                 last_ns = MONOTONIC_NS()
             else:
-                time.sleep(self._rng.uniform(0.5, 1.5) * POLL_SECONDS)
+                self._rest(self._rng.uniform(0.5, 1.5) * POLL_SECONDS, stage)
+
+    def _rest(self, seconds: float, stage: Stage) -> None:
+        """Wait for a job as the queue can, in turn with a sleep: what wakes it may be nothing."""
+        claims = self._assignment.role is Role.CONSUMER and stage in {Stage.FAULTS, Stage.DRAIN}
+        self._is_woken = claims and not self._is_woken and self._desk.wait(seconds)
+        if not self._is_woken:
+            time.sleep(seconds)
 
     def _is_over(self, idle_ns: int) -> bool:
         if self._assignment.role is not Role.CONSUMER:
@@ -86,10 +95,11 @@ class _Worker:
                 return False
         elif self._board.backlog >= self._workload.backlog and not self._slot.is_ordered:
             return False
+        if self._many.is_due():
+            return self._produce_many()
         again = self._terms.idempotent_enqueue and self._recent and self._is_again()
         job_id = self._rng.choice(self._recent) if again else self._new_id()
-        payload = self._rng.randbytes(self._rng.randrange(self._assignment.payload_bytes_max))
-        came_back, _ = self._desk.ask("enqueue", job_id, payload=payload)
+        came_back, _ = self._desk.ask("enqueue", job_id, payload=self._payload())
         if not came_back:
             # It is not tried again: its job may be done by then, and another try would be a new one.
             self._recent = [each for each in self._recent if each != job_id]
@@ -99,6 +109,21 @@ class _Worker:
         self._made += 1
         return came_back
 
+    def _produce_many(self) -> bool:
+        """Enqueue some new jobs in one call, not more than there are to be."""
+        jobs = [(self._new_id(more), self._payload()) for more in range(self._many.count())]
+        if self._workload.jobs is not None:
+            del jobs[self._workload.jobs - self._board.total(Field.ENQUEUED) :]
+        came_back, _ = self._desk.ask("enqueue_many", jobs, jobs=len(jobs))
+        if came_back:
+            self._slot.add(Field.ENQUEUED, len(jobs))
+            self._recent = [*self._recent[-RECENT_IDS:], *(job_id for job_id, _ in jobs)]
+        self._made += len(jobs)
+        return came_back
+
+    def _payload(self) -> bytes:
+        return self._rng.randbytes(self._rng.randrange(self._assignment.payload_bytes_max))
+
     def _is_again(self) -> bool:
         return self._rng.random() < self._workload.again_share
 
@@ -106,8 +131,8 @@ class _Worker:
         jobs = self._workload.jobs
         return jobs is not None and self._board.total(Field.ENQUEUED) >= jobs
 
-    def _new_id(self) -> str:
-        return f"{self._name}-{self._assignment.generation}-{self._made}"
+    def _new_id(self, more: int = 0) -> str:
+        return f"{self._name}-{self._assignment.generation}-{self._made + more}"
 
     def _sweep(self, _stage: Stage) -> bool:
         """Do one round of what the queue leaves to a sweeper; then others have time for theirs."""
@@ -121,6 +146,13 @@ class _Worker:
         if self._stands_back():
             return False
         asked_ns = MONOTONIC_NS()
+        if stage is not Stage.LULL and self._many.is_due():
+            count = self._many.count()
+            _, claims = self._desk.ask("claim_many", count, worker_id=self._name, jobs=count)
+            self._end_wait()
+            if claims:
+                self._work_on_many(claims, asked_ns, stage)
+            return bool(claims)
         _, claim = self._desk.ask("claim", worker_id=self._name)
         self._end_wait()
         if claim is None:
@@ -128,15 +160,49 @@ class _Worker:
         self._work_on(claim, asked_ns, stage)
         return True
 
+    def _work_on_many(self, claims: list[Any], asked_ns: int, stage: Stage) -> None:
+        """Work on one job after the other, and finish all of them together, or all but one."""
+        for claim in claims:
+            self._count(claim)
+        self._hold_until(asked_ns, next((claim for claim in claims if not self._is_last(claim)), claims[0]))
+        fate = STAGE_FATES.get(stage) or self._fate(claims[0])
+        self._striker.arrive(Phase.BEFORE_EFFECT)
+        for claim in claims:
+            self._begin(claim)
+            self._striker.arrive(Phase.HOLDING)
+            _last(self._rng.choice(self._workload.work_seconds))
+            self._end(claim)
+        self._meet_many(fate, claims)
+
+    def _meet_many(self, fate: Fate, claims: list[Any]) -> None:
+        if fate is Fate.LATE:
+            self._be_late()
+        elif fate is Fate.RELEASE:
+            self._give_back(fate, claims.pop())
+        elif fate is Fate.EXTEND:
+            self._desk.ask("extend", claim=claims[0])
+        if fate is Fate.LEAVE:
+            self._board.orphan(self._slot)
+        elif claims:
+            came_back, acked = self._desk.ack_many(claims)
+            self._slot.add(Field.ACKED, acked)
+            if came_back:
+                self._slot.set(Field.HELD_UNTIL_NS, 0)
+            else:
+                self._board.orphan(self._slot)
+
     def _work_on(self, claim: Any, asked_ns: int, stage: Stage) -> None:
         self._count(claim)
         self._hold_until(asked_ns, claim)
         fate = STAGE_FATES.get(stage) or self._fate(claim)
         self._has_left = stage is Stage.LULL
         self._striker.arrive(Phase.BEFORE_EFFECT)
-        self._effects.write("begin", job_id=claim.job_id, claim_id=str(claim.claim_id), worker=self._name)
+        self._begin(claim)
         self._striker.arrive(Phase.HOLDING)
         self._meet(fate, claim)
+
+    def _begin(self, claim: Any) -> None:
+        self._effects.write("begin", job_id=claim.job_id, claim_id=str(claim.claim_id), worker=self._name)
 
     def _stands_back(self) -> bool:
         """Wait for a lease to end if a fault waits for the claim that takes its job; leave it to who does."""
@@ -175,9 +241,7 @@ class _Worker:
             self._board.orphan(self._slot)
             return
         if fate is Fate.LATE:
-            self._slot.set(Field.IS_LATE, 1)
-            time.sleep(self._rng.uniform(0.9, 2.3) * ttl)
-            self._slot.set(Field.IS_LATE, 0)
+            self._be_late()
             fate = next(self._late_fates)
         if fate is Fate.AGAIN:
             self._desk.ask("enqueue", claim.job_id, payload=getattr(claim, "payload", b""))
@@ -194,6 +258,15 @@ class _Worker:
             claim = renewed
             self._hold_until(asked_ns, claim)
         self._end(claim)
+        self._give_back(fate, claim)
+
+    def _be_late(self) -> None:
+        self._slot.set(Field.IS_LATE, 1)
+        time.sleep(self._rng.uniform(0.9, 2.3) * self._assignment.settings.lease_ttl_seconds)
+        self._slot.set(Field.IS_LATE, 0)
+
+    def _give_back(self, fate: Fate, claim: Any) -> None:
+        """Ack or release a job."""
         came_back, _ = self._desk.ask("release" if fate is Fate.RELEASE else "ack", claim=claim)
         if came_back:
             self._slot.set(Field.HELD_UNTIL_NS, 0)

@@ -19,11 +19,12 @@ from typing import Any, TypeVar, assert_never
 import msgspec
 
 from ssq_core.queue import Clock
+from ssq_verify.batches import call_with_many
 from ssq_verify.history import EventType, Header, History, Terms
 from ssq_verify.live import LiveJobs
 from ssq_verify.opening import opened, policy
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
-from ssq_verify.scenario import ONLY_WORKER, Scenario, Settings, Step, StepKind
+from ssq_verify.scenario import MANY, ONLY_WORKER, Scenario, Settings, Step, StepKind, one_by_one
 from ssq_verify.simulation.host import Host, NeverReturned
 from ssq_verify.simulation.point import NotSimulatable
 from ssq_verify.subject import Subject, SubjectFailed, terms
@@ -154,6 +155,17 @@ class Execution:
         """Do one step; one that can not apply (no such claim, no such operation) does nothing."""
         if self._is_of_one_process:
             step = msgspec.structs.replace(step, worker=ONLY_WORKER)
+        if not step.many or step.do not in MANY:
+            self._do(step)
+            return
+        self.open(step.worker)
+        if self.terms.batches:
+            self._do_many(step)
+            return
+        for each in one_by_one(step):
+            self._do(each)
+
+    def _do(self, step: Step) -> None:
         match step.do:
             case StepKind.ADVANCE:
                 self._advance(step.seconds)
@@ -175,6 +187,12 @@ class Execution:
                 self._use_claim(step)
             case _:
                 assert_never(step.do)
+
+    def _do_many(self, step: Step) -> None:
+        def ask(operation: str, *args: Any, **kwargs: Any) -> Any:
+            return self._ask(step.worker, operation, *args, **kwargs)
+
+        call_with_many(step, ask, claims=self._claims, live=self._live, terms=self.terms, events=self.events)
 
     def open(self, worker: str) -> RecordingQueue:
         """Return the worker's handle, opened on first use and again after a crash. Raises `SubjectFailed`."""

@@ -31,7 +31,10 @@ class EventType(StrEnum):
 
 
 OPERATIONS = frozenset({"enqueue", "claim", "ack", "release", "extend", "requeue"})
-"""What a worker calls; each has an `invoke` and at most one completion."""
+"""What a worker calls; each has an `invoke` and at most one completion.
+
+A call with many jobs is that many operations of the worker at once, each in a *lane* of its own.
+"""
 
 FAULTS = frozenset({
     "crash", "pause", "resume", "clock", "power-loss", "io-error",
@@ -76,6 +79,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     payload: bool = True
     dead_letters: bool = True
     """Whether the queue can list its dead letters."""
+    batches: bool = False
+    """Whether the queue takes many jobs in one call."""
     lists_jobs: bool = False
     """Whether the queue can list the jobs that it has, in whatever state."""
     sweeps: bool = False
@@ -125,6 +130,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """The worker's own clock, ISO 8601 in UTC."""
     run: int = 0
     """A file may hold many runs; each is judged by itself."""
+    lane: int = 0
+    """Of an operation: which job of a call with many it is, from 0 on; a call with one has lane 0 alone."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -147,6 +154,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     inv_index: int
     ret_index: int | None
     """The completing event; None if there is none."""
+    lane: int = 0
 
 
 class InvalidHistory(Exception):  # noqa: N818 - it names what is invalid
@@ -182,7 +190,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 def paired(events: Iterable[Event]) -> Iterator[Operation]:
     """Join invocations with completions, each as soon as it is known. Raises `InvalidHistory`."""
-    open_operations: dict[tuple[int, str], Event] = {}
+    open_operations: dict[tuple[int, str], dict[int, Event]] = {}
     clocks: dict[int, int] = {}
     for position, event in enumerate(events):
         if event.index != position:
@@ -194,20 +202,18 @@ def paired(events: Iterable[Event]) -> Iterator[Operation]:
         if event.f not in OPERATIONS:
             _check_single(event, position)
             if event.f == "crash" and key in open_operations:
-                yield _operation(open_operations.pop(key), None)
+                yield from (_operation(opened, None) for opened in open_operations.pop(key).values())
         elif event.type is EventType.INVOKE:
-            if key in open_operations:
-                raise _invalid(
-                    event, position, f"{event.worker} has an open {open_operations[key].f}; complete it first"
-                )
-            open_operations[key] = event
+            lanes = open_operations.setdefault(key, {})
+            _check_lane(event, position, lanes)
+            lanes[event.lane] = event
         else:
-            opened = open_operations.pop(key, None)
+            opened = open_operations.get(key, {}).pop(event.lane, None)
             if opened is None or opened.f != event.f:
                 raise _invalid(event, position, f"{event.worker} has no open {event.f} to complete")
             yield _operation(opened, event)
-    for opened in open_operations.values():
-        yield _operation(opened, None)
+    for lanes in open_operations.values():
+        yield from (_operation(opened, None) for opened in lanes.values())
 
 
 def joined(histories: Sequence[History]) -> History:
@@ -271,6 +277,18 @@ def _check_single(event: Event, position: int) -> None:
         )
 
 
+def _check_lane(event: Event, position: int, lanes: dict[int, Event]) -> None:
+    if event.lane:
+        if event.lane == len(lanes) and 0 in lanes and lanes[0].f == event.f:
+            return
+        raise _invalid(
+            event, position, f"lane {event.lane} is not the next of an open {event.f}; begin a call at lane 0"
+        )
+    if lanes:
+        opened = next(iter(lanes.values()))
+        raise _invalid(event, position, f"{event.worker} has an open {opened.f}; complete it first")
+
+
 def _operation(opened: Event, closed: Event | None) -> Operation:
     outcome = EventType.INFO if closed is None else closed.type
     answer = closed if closed is not None and opened.f == "claim" else opened
@@ -289,6 +307,7 @@ def _operation(opened: Event, closed: Event | None) -> Operation:
         ret_ns=closed.time_ns if closed is not None and known else NEVER_NS,
         inv_index=opened.index,
         ret_index=closed.index if closed is not None else None,
+        lane=opened.lane,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 from hypothesis import strategies as st
@@ -24,7 +24,7 @@ from ssq_verify.failing import raise_violated
 from ssq_verify.history import OPERATIONS, Event, History, Terms, paired
 from ssq_verify.lockstep import Lockstep
 from ssq_verify.model import SECOND_NS, Phase
-from ssq_verify.scenario import Scenario, Settings, Step, StepKind
+from ssq_verify.scenario import Scenario, Settings, Step, StepKind, parts
 from ssq_verify.subject import Subject
 
 SETTINGS = Settings(
@@ -37,6 +37,8 @@ SETTINGS = Settings(
 
 NAMES_MAX = 3
 """Of workers and of jobs: defects of the field show with two or three."""
+MANY = (0, 2, 0, 3, 0)
+"""How many jobs a call is about, in turn: mostly one."""
 
 
 class Moment(StrEnum):
@@ -89,6 +91,20 @@ class Example:
     tally: Counter[str]
 
 
+class _Held(NamedTuple):
+    """What a claim may have given."""
+
+    worker: str
+    claim: str
+    many: int
+    """How many were asked for in the same call, 0 in one for a single job."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether a call with many has its name."""
+        return "." not in self.claim
+
+
 Finish = Callable[[Example], None]
 
 
@@ -124,7 +140,7 @@ class QueueMachine(RuleBasedStateMachine):
         self._execution = Execution(self.subject, self.policy, workdir, run=self.runs - 1)
         self._cleanup.callback(self._execution.close)
         self._steps: list[Step] = []
-        self._holders: list[str] = []
+        self._held: list[_Held] = []
         self._seen_events = 0
         self._workers = self._jobs = 1
         self._offsets: tuple[float, ...] = (0.0,)
@@ -161,31 +177,35 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, NAMES_MAX - 1), job=st.integers(0, NAMES_MAX - 1))
     def enqueue(self, worker: int, job: int) -> None:
-        """Add a job, with a payload that no other enqueue has."""
-        step = Step(do=StepKind.ENQUEUE, worker=self._worker(worker), job=self._job(job))
+        """Add a job, with a payload that no other enqueue has; or some in one call."""
+        many = self._many()
+        step = Step(do=StepKind.ENQUEUE, worker=self._worker(worker), job=self._job(job), many=many)
         payload = f"p{len(self._steps)}" if self.terms.payload else ""
         self._perform(msgspec.structs.replace(step, payload=payload))
 
     @rule(worker=st.integers(0, NAMES_MAX - 1))
     def claim(self, worker: int) -> None:
-        """Take a job, if there is one."""
-        name = f"claim{len(self._holders) + 1}"
-        self._holders.append(self._worker(worker))
-        self._perform(Step(do=StepKind.CLAIM, worker=self._worker(worker), claim=name))
+        """Take a job, if there is one; or some in one call."""
+        name, holder, many = f"claim{len(self._held) + 1}", self._worker(worker), self._many()
+        self._held += [_Held(holder, each, many) for each in parts(name, many)]
+        self._perform(Step(do=StepKind.CLAIM, worker=holder, claim=name, many=many))
 
-    @precondition(lambda self: self._holders)
+    @precondition(lambda self: self._held)
     @rule(age=st.integers(0, 5))
     def ack(self, age: int) -> None:
-        """Finish the job of any claim ever made, current or stale; age 0 is the latest."""
+        """Finish the job of any claim ever made, current or stale; age 0 is the latest.
+
+        By the first of many that were claimed at once all are finished, in one call.
+        """
         self._use_claim(StepKind.ACK, age)
 
-    @precondition(lambda self: self._holders)
+    @precondition(lambda self: self._held)
     @rule(age=st.integers(0, 5))
     def release(self, age: int) -> None:
         """Give the job of any claim back."""
         self._use_claim(StepKind.RELEASE, age)
 
-    @precondition(lambda self: self._holders and self.terms.extend)
+    @precondition(lambda self: self._held and self.terms.extend)
     @rule(age=st.integers(0, 5))
     def extend(self, age: int) -> None:
         """Start the lease of any claim anew."""
@@ -266,8 +286,16 @@ class QueueMachine(RuleBasedStateMachine):
         self._observe()
 
     def _use_claim(self, do: StepKind, age: int) -> None:
-        number = len(self._holders) - age % len(self._holders)
-        self._perform(Step(do=do, worker=self._holders[number - 1], claim=f"claim{number}"))
+        held = self._held[-1 - age % len(self._held)]
+        many = held.many if do is StepKind.ACK and held.is_first else 0
+        self._perform(Step(do=do, worker=held.worker, claim=held.claim, many=many))
+
+    def _many(self) -> int:
+        """Return how many jobs the next step is about, where a queue takes many in one call.
+
+        That is not drawn: a seed shall mean the same for queues that take one at a time.
+        """
+        return MANY[len(self._steps) % len(MANY)] if self.terms.batches else 0
 
     def _observe(self) -> None:
         if self._lockstep is None:

@@ -13,6 +13,7 @@ item one whole operation, invocation and completion, each event a microsecond af
     … ?                      … dies                   its outcome is not known (info); a death inside it
     w1 claim <               w1 > j1#1                it is called; it returns: what lies between overlaps
     w1 ack j1#1 <            w1 >   w1 > !lost        as above: ok, or one of the outcomes
+    w1+1 claim <             w1+1 > j2#1              the second job of a call with many
     w1 dies                  w1 clock +2s             between operations: a death; a clock set 2 s ahead
     +61s  +3ms  +10us        next run                 time passes; another run begins
     heal  drained  dead j1   drain-cut 100 polls      what the harness saw
@@ -31,7 +32,7 @@ from ssq_verify.history import LEASE_LOST, Event, EventType, Header, History, Te
 STEP_NS = 1_000
 _UNITS_NS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _ITEM = re.compile(
-    r"(?P<worker>\S+) (?P<f>enqueue|claim|ack|release|extend|requeue|>)"
+    r"(?P<worker>[^\s+]+(?:\+\d+)?) (?P<f>enqueue|claim|ack|release|extend|requeue|>)"
     r"(?: (?!dies$)(?P<job>[^\s!?<=>]+))?(?: =(?P<payload>\S*))?(?: (?P<end>!.+|\?|<|dies))?"
 )
 _SINGLE = re.compile(
@@ -76,6 +77,7 @@ class _Scribe:
         self._payloads: dict[str, str] = {}
         self._claim_ids: dict[tuple[str, ...], str] = {}
         self._open: dict[str, tuple[str, _Fields]] = {}
+        """What each worker has open, and each of its lanes: `w1`, `w1+1`, …"""
 
     def add(self, item: str) -> None:
         """Write the events of one item."""
@@ -106,7 +108,7 @@ class _Scribe:
     def _worker_fault(self, worker: str, f: str, value: str | None) -> None:
         name = {"dies": "crash", "opens": "open"}.get(f, f)
         self._write(worker, EventType.INFO, name, value=value if f == "clock" else None)
-        self._open.pop(worker, None)
+        self._open = {lane: each for lane, each in self._open.items() if _name(lane) != worker}
 
     def _operation(self, item: str, match: re.Match[str]) -> None:
         worker, f, job, end = match["worker"], match["f"], match["job"], match["end"] or ""
@@ -133,7 +135,9 @@ class _Scribe:
             return {}
         if f in {"ack", "release", "extend"}:
             job_id, attempt = _named(job)
-            claim_id = self._claim_ids.get((job, worker)) or self._claim_ids.get((job,)) or f"unseen {job}"
+            claim_id = (
+                self._claim_ids.get((job, _name(worker))) or self._claim_ids.get((job,)) or f"unseen {job}"
+            )
             return {"job_id": job_id, "claim_id": claim_id, "attempt": attempt}
         if f == "enqueue":
             self._payloads[job] = payload or ""
@@ -142,7 +146,7 @@ class _Scribe:
 
     def _complete(self, worker: str, f: str, about: _Fields, end: str) -> None:
         if end == "dies":
-            self._write(worker, EventType.INFO, "crash")
+            self._write(_name(worker), EventType.INFO, "crash")
         elif end in _DEFINITE:
             self._write(worker, EventType.FAIL, f, **{**about, "value": _DEFINITE[end]})
         elif end:
@@ -153,7 +157,7 @@ class _Scribe:
     def _claimed(self, worker: str, job: str, payload: str | None) -> _Fields:
         self._claims += 1
         claim_id = f"c{self._claims}"
-        self._claim_ids[(job,)] = self._claim_ids[(job, worker)] = claim_id
+        self._claim_ids[(job,)] = self._claim_ids[(job, _name(worker))] = claim_id
         job_id, attempt = _named(job)
         text = self._payloads.get(job_id, "") if payload is None else payload
         return {"job_id": job_id, "claim_id": claim_id, "attempt": attempt, "value": _encoded(text)}
@@ -162,8 +166,16 @@ class _Scribe:
         self._now_ns += STEP_NS
         place = {"index": len(self.events), "time_ns": self._now_ns, "run": self._run}
         self.events.append(
-            msgspec.convert({**place, "worker": worker, "type": kind, "f": f, **fields}, Event)
+            msgspec.convert({**place, **_in_lane(worker), "type": kind, "f": f, **fields}, Event)
         )
+
+
+def _in_lane(worker: str) -> _Fields:
+    return {"worker": _name(worker), "lane": int(worker.partition("+")[2] or 0)}
+
+
+def _name(worker: str) -> str:
+    return worker.partition("+")[0]
 
 
 def _named(job: str) -> tuple[str, int | None]:

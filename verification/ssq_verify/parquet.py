@@ -25,8 +25,8 @@ _COLUMNS = {
     "value": "VARCHAR",
     "wall_time": "VARCHAR",
     "run": "INTEGER",
+    "lane": "INTEGER",
 }
-_NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
 _ROWS_AT_ONCE = 50_000
 
 
@@ -39,7 +39,7 @@ def write(history: History, path: Path) -> None:
         lines.write(msgspec.json.Encoder().encode_lines(history.events))
         lines.flush()
         database.execute(
-            f"COPY (SELECT * REPLACE (coalesce(run, 0) AS run)"
+            f"COPY (SELECT * REPLACE (coalesce(run, 0) AS run, coalesce(lane, 0) AS lane)"
             f" FROM read_json({_quoted(lines.name)}, columns={{{kinds}}}, format='newline_delimited'))"
             f" TO {_quoted(str(path))} (FORMAT parquet, COMPRESSION zstd,"
             f" KV_METADATA {{{HEADER_KEY}: {_quoted(header)}}})"
@@ -75,10 +75,11 @@ def _header(database: duckdb.DuckDBPyConnection, path: Path) -> Header:
 
 def _events(database: duckdb.DuckDBPyConnection, path: Path) -> list[Event]:
     events: list[Event] = []
-    rows = database.execute(f'SELECT {_NAMES} FROM read_parquet($1) ORDER BY "index"', [str(path)])
+    rows = database.execute('SELECT * FROM read_parquet($1) ORDER BY "index"', [str(path)])
+    names = [column[0] for column in rows.description or ()]
     while chunk := rows.fetchmany(_ROWS_AT_ONCE):
         for row in chunk:
-            events.append(_event(dict(zip(_COLUMNS, row, strict=True)), len(events)))
+            events.append(_event(dict(zip(names, row, strict=True)), len(events)))
     return events
 
 

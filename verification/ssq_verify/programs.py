@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ssq_verify.history import NEVER_NS, EventType, History, Operation
 from ssq_verify.report.racing import place
-from ssq_verify.scenario import SETUP_WORKER, Scenario, Step, StepKind
+from ssq_verify.scenario import MANY, SETUP_WORKER, Scenario, Step, StepKind, jobs_of, one_by_one, parts
 from ssq_verify.simulation.clock import EVENT_NS
 from ssq_verify.simulation.run import Simulated
 from ssq_verify.simulation.world import ERRORS, KILL, PAUSE, POWER_LOSS, Passed
@@ -72,12 +72,12 @@ class _Numbered(NamedTuple):
 
 def in_turns(scenario: Scenario, history: History) -> list[str]:
     """Return the lines of a run whose workers take turns. Raises `NotScriptable`."""
-    operations = iter(_before_heal(history))
+    operations = iter(_calls(history))
     following = next(operations, None)
     lines: list[str] = []
     opened: set[str] = set()
     used = _used(scenario)
-    for step in scenario.steps:
+    for step in _called(scenario, history):
         queue = identifier(step.worker)
         if step.do is StepKind.CRASH:
             lines += [f"died({quoted(step.worker)})"] * (step.worker in opened)
@@ -145,15 +145,23 @@ def heal_ns(history: History) -> int:
     return min((event.time_ns for event in history.events if event.f == "heal"), default=NEVER_NS)
 
 
-def _before_heal(history: History) -> list[Operation]:
+def _calls(history: History) -> list[Operation]:
+    """Return the calls before the drain, of one with many jobs the first."""
     end_ns = heal_ns(history)
-    return [operation for operation in history.operations if operation.inv_ns < end_ns]
+    return [each for each in history.operations if each.inv_ns < end_ns and each.lane == 0]
+
+
+def _called(scenario: Scenario, history: History) -> list[Step]:
+    """Return the steps as they were done: where the queue takes one job a call, one by one."""
+    if history.terms.batches:
+        return list(scenario.steps)
+    return [each for step in scenario.steps for each in one_by_one(step)]
 
 
 def _lives(scenario: Scenario, history: History, name: str) -> Iterator[Life]:
-    operations = iter([each for each in _before_heal(history) if each.worker == name])
+    operations = iter([each for each in _calls(history) if each.worker == name])
     following = next(operations, None)
-    steps = [step for step in scenario.steps if step.worker == name]
+    steps = [step for step in _called(scenario, history) if step.worker == name]
     life = Life(key=name, lines=_beginning(name, opens_late=steps[0].do is StepKind.OPEN))
     for step in steps:
         if step.do is StepKind.CRASH:
@@ -207,16 +215,21 @@ def _is_of(step: Step, operation: Operation | None) -> bool:
     """Whether an operation is what came of a step; a step that did not apply came to nothing."""
     if operation is None or operation.f != step.do.value or operation.worker != step.worker:
         return False
-    return step.do not in {StepKind.ENQUEUE, StepKind.REQUEUE} or operation.job_id == step.job
+    if step.do not in {StepKind.ENQUEUE, StepKind.REQUEUE}:
+        return True
+    return operation.job_id in parts(step.job, step.many)
 
 
 def _used(scenario: Scenario) -> set[str | None]:
     """Return the claims that anything is done to."""
-    return {step.claim for step in scenario.steps if step.do is not StepKind.CLAIM}
+    uses = (step for step in scenario.steps if step.do is not StepKind.CLAIM)
+    return {name for step in uses for name in parts(step.claim, step.many)}
 
 
 def _line(step: Step, queue: str, used: set[str | None], *, takes_payload: bool) -> str:
     name, claim = quoted(step.worker), f"claims[{quoted(step.claim)}]"
+    if step.many and step.do in MANY:
+        return _line_of_many(step, queue)
     match step.do:
         case StepKind.ENQUEUE:
             payload = f", payload={step.payload.encode()!r}" if step.payload and takes_payload else ""
@@ -230,6 +243,15 @@ def _line(step: Step, queue: str, used: set[str | None], *, takes_payload: bool)
             return f"{claim} = extended({name}, {queue}, {claim})"
         case _:
             return f"done({name}, {queue}.{step.do.value}, claim={claim})"
+
+
+def _line_of_many(step: Step, queue: str) -> str:
+    name, claims = quoted(step.worker), quoted(list(parts(step.claim, step.many)))
+    if step.do is StepKind.ENQUEUE:
+        return f"enqueued_many({name}, {queue}, {jobs_of(step)!r})"
+    if step.do is StepKind.CLAIM:
+        return f"claimed_many({name}, {queue}, {claims})"
+    return f"acked_many({name}, {queue}, {claims})"
 
 
 def _numbered(trace: Iterable[Passed], history: History) -> Iterator[_Numbered]:

@@ -5,11 +5,11 @@ What is not certainly without effect is recorded as `info`, never as `fail`: a c
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
 from typing import Any, TypeVar
 
-from ssq_core.queue import Clock, InvalidJobId, LeaseLost, QueueUnavailable, utc_now
+from ssq_core.queue import Clock, InvalidJobId, LeaseLost, LeasesLost, QueueUnavailable, utc_now
 from ssq_verify.history import NOT_DEAD, Event, EventType
 from ssq_verify.subject import SubjectFailed, takes_payload
 
@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 DEFINITE_ERRORS = (LeaseLost, InvalidJobId, QueueUnavailable)
 """The errors that promise that nothing was changed."""
+DEFINITE_FOR_MANY = (InvalidJobId, QueueUnavailable)
+"""Of a call with many jobs; there `LeaseLost` must name those that it speaks of, as `LeasesLost` does."""
 
 RANDOM_ID_LENGTH_MIN = 8
 
@@ -152,6 +154,54 @@ class RecordingQueue:
             self._record(EventType.FAIL, "requeue", job_id=job_id, value=NOT_DEAD)
         return requeued
 
+    def enqueue_many(self, jobs: Iterable[tuple[str, bytes]]) -> None:
+        """Add jobs; each is an operation in a lane of its own."""
+        listed = list(jobs)
+        if not self.takes_payload:
+            about = [{"job_id": job_id} for job_id, _ in listed]
+        else:
+            about = [{"job_id": job_id, "value": _text(payload)} for job_id, payload in listed]
+        self._call_many("enqueue", lambda: self.inner.enqueue_many(listed), about)
+        for lane, (job_id, _) in enumerate(listed):
+            self._record(EventType.OK, "enqueue", lane=lane, job_id=job_id)
+
+    def claim_many(self, limit: int, *, worker_id: str) -> list[Any]:
+        """Take jobs; what was not given is recorded as claims that found nothing."""
+        claims = self._call_many(
+            "claim", lambda: list(self.inner.claim_many(limit, worker_id=worker_id)), [{}] * limit
+        )
+        if len(claims) > limit:
+            raise SubjectFailed(f"claim_many gave {len(claims)} claims where {limit} were asked for")
+        given = [self._claimed(claim) for claim in claims]
+        for lane, about in enumerate([*given, *[{}] * (limit - len(given))]):
+            self._record(EventType.OK, "claim", lane=lane, **about)
+        return claims
+
+    def ack_many(self, *, claims: Iterable[Any]) -> None:
+        """Finish the claimed jobs; those that `LeasesLost` names were refused, and all others acked."""
+        listed = list(claims)
+        about = [self._about(claim) for claim in listed]
+        lost: list[LeasesLost] = []
+
+        def acked() -> None:
+            try:
+                self.inner.ack_many(claims=listed)
+            except LeasesLost as error:
+                lost.append(error)
+
+        self._call_many("ack", acked, about)
+        refused = {(each.job_id, each.claim_id) for error in lost for each in error.claims}
+        for lane, claim in enumerate(listed):
+            if (claim.job_id, claim.claim_id) in refused:
+                error = LeaseLost(claim.job_id, str(claim.claim_id))
+                self._record(
+                    EventType.FAIL, "ack", lane=lane, value=self._recorder.error_text(error), **about[lane]
+                )
+            else:
+                self._record(EventType.OK, "ack", lane=lane, **about[lane])
+        if lost:
+            raise lost[0]
+
     def _on_claim(self, f: str, operation: Callable[..., T], claim: Any) -> T:
         about = self._about(claim)
         answer = self._call(f, lambda: operation(claim=claim), **about)
@@ -159,9 +209,19 @@ class RecordingQueue:
         return answer
 
     def _call(self, f: str, operation: Callable[[], T], **about: Any) -> T:
+        return self._call_many(f, operation, [about], definite=DEFINITE_ERRORS)
+
+    def _call_many(
+        self,
+        f: str,
+        operation: Callable[[], T],
+        about: Sequence[dict[str, Any]],
+        *,
+        definite: tuple[type[Exception], ...] = DEFINITE_FOR_MANY,
+    ) -> T:
         # What is no Exception (KeyboardInterrupt, a simulated kill) leaves the operation open: nobody knows.
-        self._record(EventType.INVOKE, f, **about)
-        about.pop("value", None)
+        for lane, each in enumerate(about):
+            self._record(EventType.INVOKE, f, lane=lane, **each)
         try:
             answer = operation()
             if self._on_return is not None:
@@ -170,13 +230,18 @@ class RecordingQueue:
             # Let through, its code would be taken for a verdict.
             told = f"{f} called sys.exit({end.code!r})"
             raise SubjectFailed(f"{told}; let it return or raise: the process is not the queue's") from end
-        except DEFINITE_ERRORS as error:
-            self._record(EventType.FAIL, f, value=self._recorder.error_text(error), **about)
+        except definite as error:
+            self._refused(EventType.FAIL, f, error, about)
             raise
         except Exception as error:
-            self._record(EventType.INFO, f, value=self._recorder.error_text(error), **about)
+            self._refused(EventType.INFO, f, error, about)
             raise
         return answer
+
+    def _refused(self, type_: EventType, f: str, error: Exception, about: Sequence[dict[str, Any]]) -> None:
+        for lane, each in enumerate(about):
+            told = each | {"value": self._recorder.error_text(error)}
+            self._record(type_, f, lane=lane, **told)
 
     def _record(self, type_: EventType, f: str, **fields: Any) -> None:
         self._recorder.record(self._worker, type_, f, clock=self._clock, **fields)

@@ -43,6 +43,10 @@ class StepKind(StrEnum):
     """The worker dies between two operations; its claims stay. The next step in its name is a new process."""
 
 
+MANY = frozenset({StepKind.ENQUEUE, StepKind.CLAIM, StepKind.ACK})
+"""What can be done to many jobs in one call."""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step of a scenario; fields that do not apply are absent."""
 
@@ -62,6 +66,41 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """clock, in a simulation: how far it jumps around its offset at looks; below 0: back first."""
     payload: str = ""
     """enqueue: the payload's text."""
+    many: int = 0
+    """enqueue, claim, ack: so many jobs in one call, 0 for a call with one. Job, claim and payload are those
+    of the first; of the second they are `j1.2`, `claim1.2`, and so on: see `part`."""
+
+
+def part(name: str, number: int) -> str:
+    """Return the name of a job, claim or payload in a call with many: the first has the plain one."""
+    return name if number == 1 or not name else f"{name}.{number}"
+
+
+def parts(name: str | None, many: int) -> tuple[str, ...]:
+    """Return all names that a step stands for."""
+    return () if name is None else tuple(part(name, number) for number in range(1, max(many, 1) + 1))
+
+
+def jobs_of(step: Step) -> list[tuple[str, bytes]]:
+    """Return the jobs that a step enqueues, with their payloads."""
+    payloads = (part(step.payload, number).encode() for number in range(1, max(step.many, 1) + 1))
+    return list(zip(parts(step.job, step.many), payloads, strict=False))
+
+
+def one_by_one(step: Step) -> tuple[Step, ...]:
+    """Return the steps that do the same, with one job a call: for a queue that takes no more."""
+    if not step.many or step.do not in MANY:
+        return (step,)
+    return tuple(
+        msgspec.structs.replace(
+            step,
+            job=None if step.job is None else part(step.job, number),
+            claim=None if step.claim is None else part(step.claim, number),
+            payload=part(step.payload, number),
+            many=0,
+        )
+        for number in range(1, step.many + 1)
+    )
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,17 @@ from ssq_verify.repro import Replayed
 from ssq_verify.scenario import Scenario, Settings, StepKind, in_one_process
 from ssq_verify.simulation.clock import EPOCH
 from ssq_verify.simulation.process import DRAIN_POLLS_MAX
-from ssq_verify.standalone import answers, calls, listings, locks, opening, statements, turns, wall_clock
+from ssq_verify.standalone import (
+    answers,
+    calls,
+    listings,
+    locks,
+    many,
+    opening,
+    statements,
+    turns,
+    wall_clock,
+)
 from ssq_verify.subject import Subject, load
 from ssq_verify.verdict import Violation
 
@@ -47,14 +57,17 @@ def script(outcome: Replayed) -> str:
         scenario = in_one_process(scenario)
     raced = None if outcome.run is None else programs.race(scenario, outcome.history, outcome.run)
     drains = _drains(outcome.history, outcome.violation)
+    pieces = _pieces(subject, raced)
+    if outcome.history.terms.batches and any(step.many for step in scenario.steps):
+        pieces.append(many)
     parts = [
         *_heading(outcome),
-        _imports(_pieces(subject, raced)),
+        _imports(pieces),
         _queue(subject.reference),
         *(_in_turns(scenario, outcome, drains=drains) if raced is None else _raced(raced)),
         *([_drain(outcome, scenario)] if drains and raced is not None else []),
         _expected(outcome, drains=drains),
-        *(_text(piece) for piece in _pieces(subject, raced)),
+        *(_text(piece) for piece in pieces),
         _main(outcome, subject, raced, drains=drains),
     ]
     return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from ssq_verify.scenario import SETUP_WORKER, Scenario, Settings, Step, StepKind
+from ssq_verify.scenario import SETUP_WORKER, Scenario, Settings, Step, StepKind, part
 
 T = TypeVar("T")
 Items = tuple[T, ...]
@@ -188,6 +188,8 @@ def _renamed(step: Step, field: str, names: dict[str, str]) -> Step:
 
 
 def _simpler(step: Step, settings: Settings) -> Iterator[Step]:
+    for many in range(step.many):
+        yield msgspec.structs.replace(step, many=many)
     if step.payload:
         yield msgspec.structs.replace(step, payload="")
     if step.rate != 1.0 or step.zone or step.strobe:
@@ -201,9 +203,19 @@ def _simpler(step: Step, settings: Settings) -> Iterator[Step]:
 
 def claims_renumbered(steps: Items[Step]) -> Items[Step]:
     """Return the steps with claims named in their order."""
-    used = dict.fromkeys(step.claim for step in steps if step.claim is not None)
+    many = {step.claim for step in steps if step.many}
+    used = dict.fromkeys(_of_call(step.claim, many)[0] for step in steps if step.claim is not None)
     names = {claim: f"claim{number}" for number, claim in enumerate(used, start=1)}
-    return tuple(_renamed(step, "claim", names) for step in steps)
+    every = {step.claim for step in steps if step.claim is not None}
+    parted = {claim: _of_call(claim, many) for claim in every}
+    renamed = {claim: part(names[call], number) for claim, (call, number) in parted.items()}
+    return tuple(_renamed(step, "claim", renamed) for step in steps)
+
+
+def _of_call(claim: str, many: Collection[str | None]) -> tuple[str, int]:
+    """Return the name under which a claim was made, and which of many it is."""
+    call, _, number = claim.rpartition(".")
+    return (call, int(number)) if call in many and number.isdecimal() else (claim, 1)
 
 
 def _plain_seconds(settings: Settings) -> list[float]:

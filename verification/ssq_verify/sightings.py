@@ -112,6 +112,7 @@ class _Call:
     f: str
     job_id: str | None
     inv_ns: int
+    worker: str
     beside: list["_Call"] = field(default_factory=list)
     """Those that ran at the same time, for however short."""
     is_over: bool = False
@@ -159,7 +160,7 @@ class _Run:
         self._seen = seen
         self._ttl_ns = round(terms.lease_ttl_seconds * 1e9) if terms.lease else NEVER_NS
         self._skew_ns = round((terms.max_clock_skew_seconds or 0.0) * 1e9)
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[tuple[str, int], _Call] = {}
         self._jobs: dict[str, _Job] = {}
         self._holds: dict[tuple[str, str], _Hold] = {}
         self._current: dict[str, _Hold] = {}
@@ -175,7 +176,7 @@ class _Run:
             self._noticed(event)
         elif event.type is EventType.INVOKE:
             self._invoked(event)
-        elif (call := self._calls.pop(event.worker, None)) is not None:
+        elif (call := self._calls.pop((event.worker, event.lane), None)) is not None:
             self._returned(event, call)
 
     def _noticed(self, event: Event) -> None:
@@ -201,11 +202,12 @@ class _Run:
             self._count_executions(job)
 
     def _invoked(self, event: Event) -> None:
-        call = _Call(event.f, event.job_id, event.time_ns)
+        call = _Call(event.f, event.job_id, event.time_ns, event.worker)
         for other in self._calls.values():
-            call.beside.append(other)
-            other.beside.append(call)
-        self._calls[event.worker] = call
+            if other.worker != event.worker:
+                call.beside.append(other)
+                other.beside.append(call)
+        self._calls[event.worker, event.lane] = call
         if event.f in LATE and event.job_id is not None:
             self._used(event)
         elif event.f == "enqueue" and event.job_id in self._current:
@@ -347,8 +349,8 @@ class _Run:
             self._waiting.pop(call.job_id or "", None)
 
     def _crashed(self, event: Event) -> None:
-        if (call := self._calls.pop(event.worker, None)) is not None:
-            self._perhaps_gone(call)
+        for lane in [lane for worker, lane in self._calls if worker == event.worker]:
+            self._perhaps_gone(self._calls.pop((event.worker, lane)))
         for job_id, hold in self._current.items():
             if hold.worker == event.worker:
                 job = self._jobs[job_id]

@@ -18,6 +18,8 @@ from ssq_verify import subjects, versions
 from ssq_verify.history import Terms
 
 SAFE_NAME_LENGTH_MAX = 40
+BATCH_OPERATIONS = ("enqueue_many", "claim_many", "ack_many")
+"""What a `BatchQueue` has; a queue has all of them, or counts as having none."""
 SERVERS = {
     "postgresql": "postgres",
     "postgres": "postgres",
@@ -188,6 +190,7 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
         back_off=bool(promises.back_off),
         payload=takes_payload(queue),
         dead_letters=callable(getattr(queue, "dead", None)),
+        batches=offers_batches(queue),
         lists_jobs=callable(getattr(queue, "job_ids", None)),
         sweeps=callable(getattr(queue, "sweep", None)),
         idempotent_enqueue=promises.idempotent_enqueue,
@@ -198,6 +201,11 @@ def terms(promises: Promises, policy: Policy, queue: WorkerQueue) -> Terms:
         spurious_empty=promises.spurious_empty,
         forks=promises.forks and promises.processes == "many",
     )
+
+
+def offers_batches(queue: object) -> bool:
+    """Whether a queue takes many jobs in one call."""
+    return all(callable(getattr(queue, name, None)) for name in BATCH_OPERATIONS)
 
 
 def takes_payload(queue: WorkerQueue) -> bool:

@@ -18,6 +18,8 @@ RETRY_WITH_REST = RetryPolicy(max_attempts=5, backoff_base_seconds=10.0, backoff
 RACERS = 4
 RACE_JOBS = 100
 RACE_START_SECONDS_MAX = 120
+WAIT_SECONDS_MAX = 120.0
+"""After which a wait that nothing ended has failed."""
 
 Stale = tuple[QueueClaim, Callable[[], None]]
 """A claim that is no longer current, and what must still be so after it was used."""
@@ -186,9 +188,13 @@ def _next_claim_has(place: Workplace, *, attempt: int) -> None:
     assert (claim.job_id, claim.attempt) == ("j1", attempt)
 
 
-def race_policy() -> Policy:
-    """Return the policy of a race: real time, and leases longer than any test."""
-    return Policy(lease_ttl_seconds=3600, retry=RETRY, max_clock_skew_seconds=0, clock=utc_now)
+def race_policy(*, lease_ttl_seconds: float = 3600, retry: RetryPolicy = RETRY) -> Policy:
+    """Return the policy of a race: real time, and leases longer than any test, if not told otherwise."""
+    return Policy(lease_ttl_seconds=lease_ttl_seconds, retry=retry, max_clock_skew_seconds=0, clock=utc_now)
+
+
+Work = Callable[[Any, str], list[tuple[str, int]]]
+"""What a racer does with its queue under its name; it returns what it claimed."""
 
 
 def line_up(barrier: Any) -> None:
@@ -196,9 +202,9 @@ def line_up(barrier: Any) -> None:
     barrier.wait(RACE_START_SECONDS_MAX)
 
 
-def race(reference: str, workdir: Path, worker: str) -> list[tuple[str, int]]:
+def race(reference: str, workdir: Path, work: Work, worker: str) -> list[tuple[str, int]]:
     """Open the subject and work it off, in a process of its own."""
-    return worked_off(load(reference).factory(workdir, race_policy()), worker)
+    return work(load(reference).factory(workdir, race_policy()), worker)
 
 
 def worked_off(queue: Any, worker: str) -> list[tuple[str, int]]:
@@ -207,4 +213,13 @@ def worked_off(queue: Any, worker: str) -> list[tuple[str, int]]:
     while (claim := queue.claim(worker_id=worker)) is not None:
         queue.ack(claim=claim)
         taken.append((claim.job_id, claim.attempt))
+    return taken
+
+
+def worked_off_by_threes(queue: Any, worker: str) -> list[tuple[str, int]]:
+    """Claim and ack up to three jobs at once until nothing is available; return job ids and attempts."""
+    taken = []
+    while claims := queue.claim_many(3, worker_id=worker):
+        queue.ack_many(claims=claims)
+        taken += [(claim.job_id, claim.attempt) for claim in claims]
     return taken

@@ -14,7 +14,7 @@ from ssq_stress.bench.series import Results, Series
 SLOWER_MIN = 0.5
 """A ratio that fell to less than so much of what it was: noise does not do that to a median of five."""
 
-Key = tuple[str, int, int, int]
+Key = tuple[str, int, int, int, int]
 
 
 class InvalidBaseline(Exception):  # noqa: N818 - it names what is invalid
@@ -77,4 +77,4 @@ def _changes(now: Results, before: Results) -> Iterator[Change]:
 
 
 def _key(series: Series) -> Key:
-    return series.subject, series.backlog, series.workers, series.payload_bytes
+    return series.subject, series.backlog, series.workers, series.payload_bytes, series.batch

@@ -32,6 +32,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Of all workers together, without a server's."""
     peak_mb: float
     """Of the worker that needed the most."""
+    batch: int = 1
+    """How many jobs a call was about, at most."""
     broken: tuple[str, ...] = ()
     """Invariants that this very run broke: its figures are not those of a queue that keeps its promises."""
 
@@ -53,13 +55,14 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 def figures(pairs: Sequence[Pair], efforts: Sequence[Effort], filled: Sequence[Filled]) -> Figures:
     """Return what a run's times come to."""
-    answered = (pair.claimed_ns - pair.due_ns for pair in pairs)
+    calls = _calls(pairs)
+    answered = (pair.claimed_ns - pair.due_ns for pair in calls)
     claims = histogram(chain(answered, *(effort.empty_ns for effort in efforts)))
     return Figures(
         claims=len(pairs),
         elapsed_s=_span((pair.due_ns, pair.acked_ns) for pair in pairs),
         claim=summary(claims),
-        ack=summary(histogram(pair.acked_ns - pair.claimed_ns for pair in pairs)),
+        ack=summary(histogram(pair.acked_ns - pair.claimed_ns for pair in calls)),
         histogram=encoded(claims),
         empty_claims=sum(len(effort.empty_ns) for effort in efforts),
         enqueued=len(filled),
@@ -67,6 +70,11 @@ def figures(pairs: Sequence[Pair], efforts: Sequence[Effort], filled: Sequence[F
         cpu_s=sum(effort.cpu_seconds for effort in efforts),
         peak_mb=max((effort.peak_bytes for effort in efforts), default=0) / 1e6,
     )
+
+
+def _calls(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return a pair for each call: one with many jobs took its time once."""
+    return list({(pair.worker, pair.asked_ns): pair for pair in pairs}.values())
 
 
 def middle(values: Iterable[Figures]) -> Figures:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,7 +17,7 @@ from ssq_stress.processes.assignment import Folders, reporting
 from ssq_stress.processes.log import MONOTONIC_NS
 from ssq_verify.opening import opened, policy
 from ssq_verify.scenario import Settings
-from ssq_verify.subject import Subject, SubjectFailed, takes_payload
+from ssq_verify.subject import Subject, SubjectFailed, offers_batches, takes_payload
 
 SETTINGS = Settings()
 """As a queue is used: a lease of a minute, three attempts, no rest."""
@@ -92,9 +92,10 @@ def work(task: Task, gate: Any, left: Any) -> None:
         gate.wait(GATE_SECONDS_MAX)
         before, begun_ns = time.process_time(), MONOTONIC_NS()
         until_ns = begun_ns + round(task.load.seconds_max * 1e9)
-        turns = _allotted(left, task.load.block, until_ns)
+        turns, batch = _allotted(left, task.load.block, until_ns), _batch(queue, task.load)
+        due = _timetable(task, begun_ns, batch)
         with _blaming(task):
-            _worked(queue, turns, sheet, _timetable(task, begun_ns), until_ns)
+            _worked(queue, turns, sheet, due, until_ns, batch=batch)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         effort = Effort(time.process_time() - before, peak, tuple(sheet.empty_ns))
         write(task.path, sheet.pairs(), effort)
@@ -143,10 +144,22 @@ def _claimed(queue: Any, task: Task) -> int | None:
 def _warmed_up(queue: Any, task: Task) -> None:
     until_ns = MONOTONIC_NS() + round(task.load.seconds_max * 1e9)
     turns = iter(range(task.load.warm_up))
-    _worked(queue, turns, Sheet(task.name), MONOTONIC_NS, until_ns)
+    _worked(queue, turns, Sheet(task.name), MONOTONIC_NS, until_ns, batch=_batch(queue, task.load))
 
 
-def _worked(queue: Any, turns: Iterator[int], sheet: Sheet, due: Callable[[], int], until_ns: int) -> None:
+def _batch(queue: Any, load: Load) -> int:
+    """Return how many jobs a call is about: one, if the queue takes no more."""
+    return load.batch if load.batch > 1 and offers_batches(queue) else 1
+
+
+def _worked(
+    queue: Any, turns: Iterator[int], sheet: Sheet, due: Callable[[], int], until_ns: int, *, batch: int = 1
+) -> None:
+    if batch > 1:
+        while taken := len(list(islice(turns, batch))):
+            if not _worked_many(queue, taken, sheet, due(), until_ns):
+                return
+        return
     claim_of, ack, clock, name = queue.claim, queue.ack, MONOTONIC_NS, sheet.worker
     for _ in turns:
         due_ns = due()
@@ -164,6 +177,27 @@ def _worked(queue: Any, turns: Iterator[int], sheet: Sheet, due: Callable[[], in
         sheet.note(claim, due_ns, asked, claimed, clock())
 
 
+def _worked_many(queue: Any, wanted: int, sheet: Sheet, due_ns: int, until_ns: int) -> bool:
+    """Claim and ack so many jobs together, or some and then the rest; False when time is up."""
+    clock = MONOTONIC_NS
+    while wanted:
+        asked = clock()
+        claims = queue.claim_many(wanted, worker_id=sheet.worker)
+        claimed = clock()
+        if claims:
+            queue.ack_many(claims=claims)
+            acked = clock()
+            for claim in claims:
+                sheet.note(claim, due_ns, asked, claimed, acked)
+            wanted -= len(claims)
+            continue
+        sheet.empty_ns.append(claimed - asked)
+        if claimed > until_ns:
+            return False
+        time.sleep(EMPTY_SECONDS)
+    return True
+
+
 def _allotted(left: Any, block: int, until_ns: int) -> Iterator[int]:
     """Yield a turn for each claim that falls to this worker, a block at a time."""
     while True:
@@ -178,11 +212,11 @@ def _allotted(left: Any, block: int, until_ns: int) -> Iterator[int]:
             return
 
 
-def _timetable(task: Task, begun_ns: int) -> Callable[[], int]:
-    """Return what waits for the instant at which the next claim is due, and gives it."""
+def _timetable(task: Task, begun_ns: int, batch: int = 1) -> Callable[[], int]:
+    """Return what waits for the instant at which the next call is due, and gives it."""
     if task.load.rate is None:
         return MONOTONIC_NS
-    step = task.load.workers / task.load.rate * 1e9
+    step = task.load.workers / task.load.rate * 1e9 * batch
     dues = (begun_ns + round(step * (turn + task.number / task.load.workers)) for turn in count())
 
     def due() -> int:
@@ -200,7 +234,7 @@ def _filled(queue: Any, task: Task) -> Iterator[Filled]:
     payload = payload_of(load)
     is_given = takes_payload(queue)
     many = getattr(queue, "enqueue_many", None)
-    size = 1 if many is None else FILL_BATCH
+    size = 1 if many is None else FILL_BATCH if load.batch == 1 else load.batch
     for start in range(0, len(mine), size):
         batch = mine[start : start + size]
         asked = MONOTONIC_NS()

@@ -1,7 +1,8 @@
 """Did the queue keep its promises while it was timed? Its times become a history, judged like any other."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from ssq_stress.bench.times import Filled, Pair
@@ -50,9 +51,15 @@ def _enqueues(filled: Iterable[Filled]) -> Iterator[_Noted]:
 
 
 def _claims(pairs: Iterable[Pair]) -> Iterator[_Noted]:
-    for pair in pairs:
-        fields = {"job_id": pair.job_id, "claim_id": pair.claim_id}
-        yield pair.asked_ns, pair.worker, EventType.INVOKE, "claim", {}
-        yield pair.claimed_ns, pair.worker, EventType.OK, "claim", fields | {"attempt": pair.attempt}
-        yield pair.claimed_ns, pair.worker, EventType.INVOKE, "ack", fields
-        yield pair.acked_ns, pair.worker, EventType.OK, "ack", fields
+    for _, together in groupby(pairs, key=attrgetter("worker", "asked_ns")):
+        call = list(together)
+        fields = [
+            {"job_id": pair.job_id, "claim_id": pair.claim_id, "lane": lane} for lane, pair in enumerate(call)
+        ]
+        for about in fields:
+            yield call[0].asked_ns, call[0].worker, EventType.INVOKE, "claim", {"lane": about["lane"]}
+        for pair, about in zip(call, fields, strict=True):
+            yield pair.claimed_ns, pair.worker, EventType.OK, "claim", about | {"attempt": pair.attempt}
+        for type_, time_ns in ((EventType.INVOKE, call[0].claimed_ns), (EventType.OK, call[0].acked_ns)):
+            for about in fields:
+                yield time_ns, call[0].worker, type_, "ack", about

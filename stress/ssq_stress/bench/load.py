@@ -21,6 +21,8 @@ class Load:
     claims: int = 2_000
     """How many claim and ack pairs, all workers together: never more than the backlog."""
     payload_bytes: int = 0
+    batch: int = 1
+    """How many jobs a call is about, where the queue takes many; 1: calls with one."""
     rate: float | None = None
     """Open loop: so many claims a second are due, whether or not the one before has ended. None: closed."""
     warm_up: int = WARM_UP_CLAIMS
@@ -34,4 +36,5 @@ class Load:
     @property
     def block(self) -> int:
         """How many claims a worker is given at a time, so that none ends long before the others."""
-        return max(1, self.claims // (self.workers * 20))
+        calls = max(1, self.claims // (self.workers * 20 * self.batch))
+        return calls * self.batch

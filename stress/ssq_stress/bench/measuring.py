@@ -46,7 +46,8 @@ def measure(subject: Subject, load: Load, *, where: Path) -> Figures:
         left = CONTEXT.Value("q", load.claims)
         _all_at_once(work, tasks, left, seconds_max=load.seconds_max + END_SECONDS_MAX)
         _alone(count_left, tasks[0])
-        return _judged(subject, terms, tasks)
+        found = _judged(subject, terms, tasks)
+        return msgspec.structs.replace(found, batch=load.batch if terms.batches else 1)
 
 
 def _judged(subject: Subject, terms: Terms, tasks: list[Task]) -> Figures:

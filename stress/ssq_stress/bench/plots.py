@@ -92,4 +92,5 @@ def _points(series: Series) -> Iterator[dict[str, float]]:
 
 
 def _row(series: Series) -> dict[str, Any]:
-    return {"queue": series.subject, "backlog": series.backlog, "workers": str(series.workers)}
+    queue = series.subject if series.median.batch == 1 else f"{series.subject}, {series.median.batch} a call"
+    return {"queue": queue, "backlog": series.backlog, "workers": str(series.workers)}

@@ -28,6 +28,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[Figures, ...]
     times_first: float
     """How many times as fast as the first subject under this load."""
+    batch: int = 1
+    """How many jobs a call was to be about."""
 
     @property
     def median(self) -> Figures:
@@ -107,6 +109,7 @@ def _series(runs: dict[str, list[Figures]], load: Load) -> list[Series]:
             payload_bytes=load.payload_bytes,
             rate=load.rate,
             runs=tuple(its),
+            batch=load.batch,
             times_first=round(ratio(its, first), 4),
         )
         for reference, its in runs.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
+from ssq_core.queue import BATCH_MAX
 from ssq_stress.bench import comparing, task_log
 from ssq_stress.bench.comparing import Change, InvalidBaseline
 from ssq_stress.bench.figures import result_line
@@ -40,6 +41,8 @@ HEADS = (
     "CPU",
     "x first",
 )
+BATCH_HEAD = "a call"
+"""How many jobs: a column where somebody asked for more than one."""
 LEFT = 1
 """So many columns are text."""
 
@@ -52,6 +55,7 @@ class Asked:
     backlogs: str | None
     workers: str | None
     claims: int | None
+    batches: str | None
     payload_bytes: int
     rate: float | None
     is_filling_shown: bool
@@ -108,16 +112,21 @@ def _loads(asked: Asked) -> list[Load]:
     tier = None if asked.tier is None else TIERS[asked.tier]
     backlogs = numbers(asked.backlogs, "--backlog", BACKLOGS if tier is None else (tier.backlog,))
     crews = numbers(asked.workers, "--workers", WORKERS if tier is None else (tier.workers,))
+    batches = numbers(asked.batches, "--batch", (1,))
+    if max(batches) > BATCH_MAX:
+        raise BadInput(f"--batch {asked.batches}: a call takes at most {BATCH_MAX:,} jobs")
     loads = [
         Load(
             backlog=backlog,
             workers=workers,
             claims=min(backlog, asked.claims or backlog),
             payload_bytes=asked.payload_bytes,
+            batch=batch,
             rate=asked.rate,
         )
         for backlog in backlogs
         for workers in crews
+        for batch in batches
     ]
     if tier is not None and not all(fits(tier, load) for load in loads):
         most = f"at most {tier.workers} workers and a backlog of {tier.backlog:,}"
@@ -191,10 +200,12 @@ def _lines(
         if asked.is_filling_shown:
             figures = series.median
             yield Text(
-                f"{label(series.subject)}: {figures.enqueued:,} enqueued, {figures.enqueues_s:,.0f} a second "
+                f"{_told(series)}: {figures.enqueued:,} enqueued, {figures.enqueues_s:,.0f} a second "
                 f"by {series.workers} producers"
             )
-        yield Text(f"{label(series.subject)}: {_result(series)}")
+        yield Text(f"{_told(series)}: {_result(series)}")
+        if series.median.batch < series.batch:
+            yield Text(f"{label(series.subject)} takes one job a call, and was measured so", style="dim")
         if series.broken:
             text = f"{label(series.subject)} broke {', '.join(series.broken)}: its figures do not count"
             yield Text(text, style="bold red")
@@ -219,9 +230,11 @@ def _gates(judgements: Sequence[Judgement], changed: Sequence[Change]) -> Iterat
 
 def table(series: Sequence[Series]) -> Iterator[Text]:
     """Yield a head and a row for each series."""
-    rows = [_cells(each) for each in series]
-    widths = [max(len(cells[place]) for cells in [list(HEADS), *rows]) for place in range(len(HEADS))]
-    yield _row(list(HEADS), widths, "dim")
+    with_batch = any(each.batch > 1 for each in series)
+    heads = [*HEADS[:3], BATCH_HEAD, *HEADS[3:]] if with_batch else list(HEADS)
+    rows = [_cells(each, with_batch=with_batch) for each in series]
+    widths = [max(len(cells[place]) for cells in [heads, *rows]) for place in range(len(heads))]
+    yield _row(heads, widths, "dim")
     for each, cells in zip(series, rows, strict=True):
         yield _row(cells, widths, "red" if each.broken else "")
 
@@ -234,7 +247,13 @@ def _row(cells: list[str], widths: list[int], style: str) -> Text:
     return row([Cell(text=text, style=style) for text in padded], widths)
 
 
-def _cells(series: Series) -> list[str]:
+def _told(series: Series) -> str:
+    """Return what a series is called: its subject, and how many jobs a call was about if not one."""
+    batch = series.median.batch
+    return label(series.subject) if batch == 1 else f"{label(series.subject)}, {batch} a call"
+
+
+def _cells(series: Series, *, with_batch: bool) -> list[str]:
     figures, claim = series.median, series.median.claim
     spread = (series.fastest_jobs_min - series.slowest_jobs_min) / 2 / (figures.jobs_min or 1.0)
     latencies = (claim.p50_ms, claim.p95_ms, claim.p99_ms, claim.p999_ms, claim.max_ms)
@@ -242,6 +261,7 @@ def _cells(series: Series) -> list[str]:
         label(series.subject),
         f"{series.backlog:,}",
         str(series.workers),
+        *([str(figures.batch)] if with_batch else []),
         f"{figures.jobs_min:,.0f}",
         f"{spread:.0%}",
         *(f"{each:.3f}" if each < 1 else f"{each:.1f}" for each in latencies),
@@ -258,7 +278,7 @@ def _result(series: Series) -> str:
 def _log(number: int, results: Results, out: Path) -> None:
     names = ", ".join(label(name) for name in dict.fromkeys(each.subject for each in results.series))
     lines = [str(line).rstrip() for line in table(results.series)]
-    results_lines = [f"{label(each.subject)}: {_result(each)}" for each in results.series]
+    results_lines = [f"{_told(each)}: {_result(each)}" for each in results.series]
     verdicts = [f"{label(each.subject)}: {_kept(each)}" for each in results.series]
     text = task_log.block(
         title=f"bench {names}",

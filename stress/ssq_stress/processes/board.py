@@ -154,9 +154,9 @@ class Slot:
         """Set a field."""
         FIELD.pack_into(self._map, self._start + field * FIELD.size, value)
 
-    def add(self, field: Field) -> None:
-        """Count one more."""
-        self.set(field, self.get(field) + 1)
+    def add(self, field: Field, count: int = 1) -> None:
+        """Count one more, or so many."""
+        self.set(field, self.get(field) + count)
 
     def give(self, order: Order) -> None:
         """Give an order; one that was not carried out yet is withdrawn."""

@@ -6,7 +6,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from ssq_core.queue import utc_now
+from ssq_core.queue import LeasesLost, utc_now
 from ssq_stress.faults import Fault, Order, Phase
 from ssq_stress.nemesis import Victim, connection_cut, disk_full, io_error, kill, pause, server, skew
 from ssq_stress.processes import host, libc_time
@@ -57,16 +57,47 @@ class Desk:
             self._expose()
         self.queue = self._opened()
 
-    def ask(self, f: str, *args: Any, **kwargs: Any) -> tuple[bool, Any]:
-        """Do one operation; return whether it came back, and its answer. What it raised is in the history."""
+    def ask(self, f: str, *args: Any, jobs: int = 1, **kwargs: Any) -> tuple[bool, Any]:
+        """Do one call; return whether it came back, and its answer. What it raised is in the history.
+
+        One that is about several jobs counts as so many operations.
+        """
         self._show_time()
-        self.slot.add(Field.OPERATIONS)
+        self.slot.add(Field.OPERATIONS, jobs)
         try:
             return True, getattr(self.queue, f)(*args, **kwargs)
         except SubjectFailed:
             raise
         except Exception:  # noqa: BLE001 - anybody's code
             return False, None
+
+    def ack_many(self, claims: list[Any]) -> tuple[bool, int]:
+        """Ack jobs in one call; return whether it came back without complaint, and how many it acked."""
+        self._show_time()
+        self.slot.add(Field.OPERATIONS, len(claims))
+        try:
+            self.queue.ack_many(claims=claims)
+        except SubjectFailed:
+            raise
+        except LeasesLost as lost:
+            return False, len(claims) - len(lost.claims)
+        except Exception:  # noqa: BLE001 - anybody's code
+            return False, 0
+        return True, len(claims)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a job as the queue does; False if it can not, or fails at it: nothing is lost by that."""
+        wait = getattr(self.queue.inner, "wait", None)
+        if not callable(wait):
+            return False
+        self._show_time()
+        try:
+            wait(seconds=seconds)
+        except SubjectFailed:
+            raise
+        except Exception:  # noqa: BLE001 - anybody's code
+            return False
+        return True
 
     def sweep(self) -> None:
         """Do a round of what the queue leaves to its sweeper; what it leaves undone shows in the jobs."""

@@ -140,13 +140,14 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         """Return what the queue has under that name; an operation with the striker around it."""
         found = getattr(self._queue, name)
-        return self._watched(name, found) if name in OPERATION_PHASES else found
+        phase = name.removesuffix("_many")
+        return self._watched(name, Phase(phase), found) if phase in OPERATION_PHASES else found
 
-    def _watched(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+    def _watched(self, name: str, phase: Phase, operation: Callable[..., Any]) -> Callable[..., Any]:
         # What asks whether an operation takes a payload sees the signature of the queue's own.
         @functools.wraps(operation)
         def watched(*args: Any, **kwargs: Any) -> Any:
-            with self._striker.inside(Phase(name), name):
+            with self._striker.inside(phase, name):
                 return operation(*args, **kwargs)
 
         self.__dict__[name] = watched

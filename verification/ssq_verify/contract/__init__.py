@@ -13,11 +13,13 @@ tests move these clocks by hand and never sleep.
 import pytest
 
 from ssq_verify.contract.attempts import Attempts
+from ssq_verify.contract.batches import Batches
 from ssq_verify.contract.claiming import Claiming
 from ssq_verify.contract.clocks import Clocks
 from ssq_verify.contract.holding import Holding
 from ssq_verify.contract.interface import Interface
 from ssq_verify.contract.server import ServerTime
+from ssq_verify.contract.waiting import Waiting
 
 __all__ = ["LeaseQueueContract", "ServerTimeContract", "pytest_configure"]
 
@@ -27,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "scenario(id): the scenario of the specification that this test shows")
 
 
-class LeaseQueueContract(Clocks, Attempts, Holding, Claiming, Interface):
+class LeaseQueueContract(Waiting, Batches, Clocks, Attempts, Holding, Claiming, Interface):
     """Every queue passes these. Name a `subject`, or override `open`."""
 
 

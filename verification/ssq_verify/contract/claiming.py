@@ -1,12 +1,7 @@
 """Which job does a claim give, and to whom? The oldest available one, to one worker."""
 
 import itertools
-import multiprocessing
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
-from threading import Barrier
 
 import pytest
 
@@ -15,14 +10,10 @@ from ssq_verify.workplace import (
     LEASE_TTL,
     MAX_CLOCK_SKEW,
     RACE_JOBS,
-    RACE_START_SECONDS_MAX,
-    RACERS,
     Workplace,
     claimed,
     drained,
     kill,
-    line_up,
-    race,
     race_policy,
     worked_off,
 )
@@ -143,24 +134,8 @@ class Claiming(Suite):
         for job_id in ids:
             queue.enqueue(job_id)
 
-        claimed = [claim for taken in self._raced(place.workdir) for claim in taken]
+        claimed = [claim for taken in self.raced(place.workdir, worked_off) for claim in taken]
 
         # A racer may stop at a None that only contention explains; in the quiet afterwards nothing is hidden.
         claimed += worked_off(queue, "last")
         assert Counter(claimed) == Counter((job_id, 1) for job_id in ids)
-
-    def _raced(self, workdir: Path) -> list[list[tuple[str, int]]]:
-        names = [f"w{number}" for number in range(RACERS)]
-        if self.race_in == "threads":
-            barrier = Barrier(RACERS)
-
-            def run(name: str) -> list[tuple[str, int]]:
-                queue = self.open(workdir, race_policy())
-                barrier.wait(RACE_START_SECONDS_MAX)
-                return worked_off(queue, name)
-
-            with ThreadPoolExecutor(RACERS) as threads:
-                return list(threads.map(run, names))
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(RACERS, line_up, (context.Barrier(RACERS),)) as processes:
-            return processes.map(partial(race, self.subject, workdir), names, chunksize=1)

@@ -1,5 +1,5 @@
 -- Requirement: The run really exercised what it claims to check: reclaims, superseded acks, dead
---   letters, kills inside each operation, empty claims were all seen; else the verdict is *vacuous*,
+--   letters, kills inside each operation, empty claims, calls with many jobs were all seen; else the verdict is *vacuous*,
 --   not *passed*.
 -- Sound because: It counts, and accuses nobody.
 -- Usual bug: A test that passes because nothing happened.
@@ -16,7 +16,8 @@ WITH
     SELECT o.f, count(*) AS seen
     FROM operations AS o SEMI JOIN events AS e
       ON e.run = o.run AND e.worker = o.worker AND e.f = 'crash' AND e.time_ns >= o.inv_ns
-    WHERE o.outcome = 'info' AND o.ret_index IS NULL
+    -- A call with many jobs is struck once.
+    WHERE o.outcome = 'info' AND o.ret_index IS NULL AND o.lane = 0
     GROUP BY o.f
   ),
   last_attempts AS (
@@ -63,5 +64,9 @@ WITH
     SELECT 11, 'kills inside ' || f, (f <> 'extend' OR "extend") AND (f <> 'release' OR "release"), true, coalesce(seen, 0)
     FROM (VALUES ('enqueue'), ('claim'), ('ack'), ('release'), ('extend')) AS inside(f)
       LEFT JOIN killed USING (f), terms
+    UNION ALL
+    SELECT 12, f || 's of many jobs at once', batches, false,
+      (SELECT count(*) FROM operations AS o WHERE o.f = many.f AND o.lane = 1)
+    FROM (VALUES ('enqueue'), ('claim'), ('ack')) AS many(f), terms
   )
 SELECT what, seen::BIGINT AS seen, inside FROM counted WHERE possible ORDER BY place, what

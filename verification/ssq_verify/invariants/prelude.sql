@@ -374,11 +374,11 @@ FROM owed
   LEFT JOIN present USING (job), terms
 
 -- table: polls
--- Every claim that returned, and whether another operation was running at any instant of its call.
+-- Every claim that returned, and whether another call was running at any instant of its own.
 WITH
   stopped AS (
     SELECT
-      o.run, o.inv_ns, o.inv_index,
+      o.run, o.worker, o.lane, o.inv_ns, o.inv_index,
       coalesce(e.time_ns, c.time_ns, never()) AS over_ns
     FROM operations AS o
       LEFT JOIN events AS e ON o.ret_index = e.position
@@ -387,23 +387,33 @@ WITH
     WHERE o.outcome = 'info'
   ),
   calls AS (
-    SELECT run, inv_ns, inv_index, ret_ns AS over_ns FROM operations WHERE outcome <> 'info'
+    SELECT run, worker, lane, inv_ns, inv_index, ret_ns AS over_ns FROM operations WHERE outcome <> 'info'
     UNION ALL
-    SELECT run, inv_ns, inv_index, over_ns FROM stopped
+    SELECT run, worker, lane, inv_ns, inv_index, over_ns FROM stopped
+  ),
+  -- The operations of a call with many jobs do not disturb each other.
+  numbered AS (
+    SELECT *, count(*) FILTER (lane = 0) OVER (PARTITION BY run, worker ORDER BY inv_index) AS call FROM calls
+  ),
+  whole AS (
+    SELECT run, worker, call, min(inv_ns) AS inv_ns, min(inv_index) AS inv_index, max(over_ns) AS over_ns
+    FROM numbered GROUP BY run, worker, call
   ),
   lined AS (
     SELECT
-      inv_index, over_ns,
+      run, worker, call,
       coalesce(max(over_ns) OVER (line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) < inv_ns, true)
         AND coalesce(lead(inv_ns) OVER line > over_ns, true) AS quiet
-    FROM calls
+    FROM whole
     WINDOW line AS (PARTITION BY run ORDER BY inv_ns, inv_index)
   )
 SELECT
   o.run, o.worker, o.f, o.job_id, o.claim_id, o.attempt, o.outcome, o.error, o.inv_ns, o.ret_ns,
   o.inv_index, coalesce(o.ret_index, o.inv_index) AS event,
-  l.over_ns, l.quiet
-FROM operations AS o JOIN lined AS l USING (inv_index)
+  n.over_ns, l.quiet
+FROM operations AS o
+  JOIN numbered AS n USING (inv_index)
+  JOIN lined AS l ON l.run = n.run AND l.worker = n.worker AND l.call = n.call
 WHERE (o.f = 'claim' AND o.outcome = 'ok') OR (o.outcome = 'info' AND o.error IS NOT NULL)
 
 -- table: waits

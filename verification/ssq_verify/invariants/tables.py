@@ -31,6 +31,7 @@ _OPERATION_COLUMNS = {
     "ret_ns": "BIGINT",
     "inv_index": "BIGINT",
     "ret_index": "BIGINT",
+    "lane": "INTEGER",
 }
 _EVENT_COLUMNS = {
     "run": "INTEGER",
@@ -56,6 +57,7 @@ _TERM_COLUMNS = {
     "back_off": "BOOLEAN",
     "payload": "BOOLEAN",
     "dead_letters": "BOOLEAN",
+    "batches": "BOOLEAN",
     "lists_jobs": "BOOLEAN",
     "idempotent_enqueue": "BOOLEAN",
     "repeat_ack": "VARCHAR",

@@ -27,6 +27,7 @@ from ssq_verify.simulation.scenarios.parts import (
     enqueue,
     extend,
     later,
+    many,
     release,
     reopen,
     requeue,
@@ -41,6 +42,8 @@ WORKERS_MIN, JOBS_MIN, FRAGMENTS_MIN = 2, 1, 1
 EVENTS = (0, 1, 2, 3, 4, 8, 20, -4)
 """How many come between two calls, each a microsecond."""
 INSTANTS_MAX = 8
+MANY_MAX = 3
+"""Of jobs in one call: what goes wrong with one among many shows with two or three."""
 SIZE_MAX = 8
 """Beyond, a run is so long that what it shows is found in less by two shorter ones."""
 
@@ -102,6 +105,8 @@ class _Composer:
             self._fragments |= {"sends heartbeats": self._beat} if terms.extend else {}
             self._fragments |= {"has its clock set": self._set_clock} if self._span.skew else {}
             self._fragments |= {"moves to another zone": self._move}
+        if terms.batches:
+            self._fragments |= {"handles many": self._handle_many, "produces many": self._produce_many}
         if terms.dead_letters and terms.max_attempts is not None:
             self._fragments["requeues"] = self._requeue
 
@@ -174,6 +179,18 @@ class _Composer:
         new = f"{program.worker}-{len(program.steps)}"
         job = self._pick("job", [*known, new])
         return (enqueue(program.worker, job, f"{job} from {program.worker}, step {len(program.steps)}"),)
+
+    def _handle_many(self, program: _Program) -> Steps:
+        """Take some jobs in one call, and finish as many, or fewer, in another, perhaps too late."""
+        name, count = self._named(program), self._number("many", 2, MANY_MAX)
+        is_late = self._is("then", "finishes them", "overruns its leases")
+        waited = self._wait(program) if is_late and self._terms.lease else ()
+        return (many(claim(program.worker, name), count), *waited, many(ack(program.worker, name), count))
+
+    def _produce_many(self, program: _Program) -> Steps:
+        """Enqueue some jobs in one call, the first as in a call with one."""
+        (step,) = self._produce(program)
+        return (many(step, self._number("many", 2, MANY_MAX)),)
 
     def _wait(self, program: _Program) -> Steps:
         """Wait until something has just ended, or is just about to."""

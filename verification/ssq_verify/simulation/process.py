@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Never
 
+import msgspec
+
+from ssq_verify.batches import call_with_many
 from ssq_verify.history import INHERITED, EventType, Terms
 from ssq_verify.live import LiveJobs
 from ssq_verify.opening import opened, policy
 from ssq_verify.recording import CanonicalRecorder, RecordingQueue
-from ssq_verify.scenario import Settings, Step, StepKind
+from ssq_verify.scenario import MANY, Settings, Step, StepKind, one_by_one
 from ssq_verify.simulation.point import CALL, RETURN, Killed, NotSimulatable, Point
 from ssq_verify.simulation.world import State, Worker, World
 from ssq_verify.subject import Subject, SubjectFailed, terms
@@ -126,8 +129,9 @@ class Process:
             elif step.do is StepKind.CLOCK:
                 self._set_clock(worker, step)
             elif self._queue is not None or self._open(worker):
-                worker.reach(Point(CALL, step.do))
-                self._operate(worker, step)
+                for each in (step,) if self._terms.batches else one_by_one(step):
+                    worker.reach(Point(CALL, each.do))
+                    self._operate(worker, each)
 
     def _crash(self, worker: Worker, rest: Steps) -> Never:
         self._record(worker, "crash")
@@ -154,7 +158,9 @@ class Process:
 
     def _operate(self, worker: Worker, step: Step) -> None:
         claim = self._shared.claims.get(step.claim or "")
-        if step.do is StepKind.ENQUEUE:
+        if step.many and step.do in MANY:
+            self._operate_many(worker, step)
+        elif step.do is StepKind.ENQUEUE:
             self._enqueue(worker, step)
         elif step.do is StepKind.REQUEUE:
             if callable(getattr(self._opened.inner, "requeue_dead", None)):
@@ -166,6 +172,20 @@ class Process:
                 self._shared.live.claimed(step.claim, claim.job_id)
         elif claim is not None and (step.do is not StepKind.EXTEND or self._terms.extend):
             self._use(worker, step, claim)
+
+    def _operate_many(self, worker: Worker, step: Step) -> None:
+        def ask(operation: str, *args: Any, **kwargs: Any) -> Any:
+            return self._ask(worker, operation, *args, **kwargs)
+
+        shared = self._shared
+        call_with_many(
+            msgspec.structs.replace(step, worker=self._name),
+            ask,
+            claims=shared.claims,
+            live=shared.live,
+            terms=self._terms,
+            events=shared.recorder.events,
+        )
 
     def _enqueue(self, worker: Worker, step: Step) -> None:
         assert step.job is not None
@@ -182,7 +202,7 @@ class Process:
 
     def _ask(self, worker: Worker, operation: str, *args: Any, **kwargs: Any) -> Any:
         acting = self._shared.acting
-        acting[self._name] = operation
+        acting[self._name] = operation.removesuffix("_many")
         try:
             return getattr(self._opened, operation)(*args, **kwargs)
         except (SubjectFailed, NotSimulatable):

@@ -6,17 +6,29 @@ It is meant to be read beside `openspec/specs/lease-queue/spec.md`: one lock, on
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from ssq_core.queue import DeadJob, LeaseLost, QueueClaim, QueueStats, encoded_job_id
+from ssq_core.queue import (
+    DeadJob,
+    LeaseLost,
+    LeasesLost,
+    QueueClaim,
+    QueueStats,
+    checked_jobs,
+    checked_limit,
+    encoded_job_id,
+)
 from ssq_verify.subject import Policy, Promises, subject
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
+LOOK_SECONDS_MAX = 0.25
+"""Who waits looks as often at the queue's clock, which may be moved while it waits."""
 
 
 class State(StrEnum):
@@ -46,7 +58,8 @@ class Store:
 
     jobs: dict[str, Job] = field(default_factory=dict)
     claim_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Condition = field(default_factory=lambda: threading.Condition(threading.Lock()))
+    """Tells those who wait of what was enqueued or given back."""
 
 
 class MemoryWorkerQueue:
@@ -62,25 +75,56 @@ class MemoryWorkerQueue:
     def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
         """Add a job; of a job that is queued, claimed or dead, change nothing. Raises `InvalidJobId`."""
         encoded_job_id(job_id)
+        self.enqueue_many([(job_id, payload)])
+
+    def enqueue_many(self, jobs: Iterable[tuple[str, bytes]]) -> None:
+        """Add jobs in this order, each as `enqueue` would, at one instant. Raises `InvalidJobId`."""
+        checked = checked_jobs(jobs)
         with self._store.lock:
-            self._store.jobs.setdefault(job_id, Job(job_id=job_id, payload=payload))
+            for job_id, payload in checked:
+                self._store.jobs.setdefault(job_id, Job(job_id=job_id, payload=payload))
+            self._store.lock.notify_all()
 
     def claim(self, *, worker_id: str) -> QueueClaim | None:
         """Take the oldest available job, or None."""
+        return next(iter(self.claim_many(1, worker_id=worker_id)), None)
+
+    def claim_many(self, limit: int, *, worker_id: str) -> list[QueueClaim]:
+        """Take the oldest available jobs, oldest first, all at one instant."""
+        limit = checked_limit(limit)
         with self._store.lock:
             now = self._clock()
-            for job in self._store.jobs.values():
-                if not self._available(job, now):
-                    continue
-                if job.attempt < self._retry.max_attempts:
-                    return self._claimed(job, worker_id, now)
-                self._bury(job, now)
-            return None
+            return list(itertools.islice(self._claims(worker_id, now), limit))
 
     def ack(self, *, claim: QueueClaim) -> None:
         """Finish the claimed job for good. Raises `LeaseLost`."""
         with self._store.lock:
             del self._store.jobs[self._current(claim).job_id]
+
+    def ack_many(self, *, claims: Iterable[QueueClaim]) -> None:
+        """Finish all jobs whose claims are current, at one instant. Raises `LeasesLost` for others."""
+        lost = []
+        with self._store.lock:
+            for claim in list(claims):
+                try:
+                    del self._store.jobs[self._current(claim).job_id]
+                except LeaseLost:
+                    lost.append(claim)
+        if lost:
+            raise LeasesLost(lost)
+
+    def wait(self, *, seconds: float) -> bool:
+        """Return True as soon as a job may be available, False after so many seconds."""
+        if not seconds >= 0:
+            raise ValueError(f"seconds is {seconds}; give 0 or more")
+        end = time.monotonic() + seconds
+        with self._store.lock:
+            while not any(self._available(job, self._clock()) for job in self._store.jobs.values()):
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                self._store.lock.wait(min(left, LOOK_SECONDS_MAX))
+            return True
 
     def release(self, *, claim: QueueClaim) -> None:
         """Give the job back: queued again after its back-off, or dead. Raises `LeaseLost`."""
@@ -93,6 +137,7 @@ class MemoryWorkerQueue:
             job.state = State.QUEUED
             job.due = self._clock() + backoff if backoff else LONG_AGO
             job.claim_id = None
+            self._store.lock.notify_all()
 
     def extend(self, *, claim: QueueClaim) -> QueueClaim:
         """Start the lease anew from now. Raises `LeaseLost`."""
@@ -139,6 +184,7 @@ class MemoryWorkerQueue:
             if job is None or job.state is not State.DEAD:
                 return False
             self._store.jobs[job_id] = Job(job_id=job_id, payload=job.payload)
+            self._store.lock.notify_all()
             return True
 
     def _available(self, job: Job, now: datetime) -> bool:
@@ -150,6 +196,15 @@ class MemoryWorkerQueue:
                 return job.due + self._max_clock_skew < now
             case State.DEAD:
                 return False
+
+    def _claims(self, worker_id: str, now: datetime) -> Iterator[QueueClaim]:
+        for job in self._store.jobs.values():
+            if not self._available(job, now):
+                continue
+            if job.attempt < self._retry.max_attempts:
+                yield self._claimed(job, worker_id, now)
+            else:
+                self._bury(job, now)
 
     def _claimed(self, job: Job, worker_id: str, now: datetime) -> QueueClaim:
         job.state = State.CLAIMED

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 
 from ssq_verify.history import Terms
 from ssq_verify.scenario import Scenario, Settings
-from ssq_verify.simulation.scenarios import arrivals, clocks, deaths, reclaims, small, stale
+from ssq_verify.simulation.scenarios import arrivals, batches, clocks, deaths, reclaims, small, stale
 from ssq_verify.simulation.scenarios.named import Named, Takes
 
 __all__ = ["CATALOGUE", "Named", "Takes", "offered"]
 
 CATALOGUE: Mapping[str, Named] = {
     named.name: named
-    for part in (small, stale, reclaims, deaths, arrivals, clocks)
+    for part in (small, stale, reclaims, deaths, arrivals, clocks, batches)
     for named in part.SCENARIOS
 }
 

@@ -27,6 +27,8 @@ class Need(StrEnum):
     """Times that the workers' own clocks say, however far they may differ."""
     SKEW = auto()
     """Clocks of workers that may differ."""
+    BATCHES = auto()
+    """Calls with many jobs."""
     FORKS = auto()
     """Handles that may be used on either side of a fork."""
 
@@ -41,6 +43,7 @@ OFFERED: Mapping[Need, Callable[[Settings, Terms], bool]] = {
     Need.DEAD_LETTERS: lambda _, terms: terms.dead_letters,
     Need.IDEMPOTENT_ENQUEUE: lambda _, terms: terms.idempotent_enqueue,
     Need.WORKERS_CLOCK: lambda _, terms: terms.max_clock_skew_seconds is not None,
+    Need.BATCHES: lambda _, terms: terms.batches,
     Need.FORKS: lambda _, terms: terms.forks,
     Need.SKEW: lambda settings, terms: times(settings, terms).skew > 0,
 }

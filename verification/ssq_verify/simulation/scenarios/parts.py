@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from ssq_verify.history import Terms
 from ssq_verify.scenario import NO_FAULTS, SETUP_WORKER, Faults, Scenario, Settings, Step, StepKind
 
@@ -86,6 +88,17 @@ def claim(worker: str, name: str) -> Step:
 def ack(worker: str, name: str) -> Step:
     """Return a step that finishes a claim."""
     return Step(do=StepKind.ACK, worker=worker, claim=name)
+
+
+def many(step: Step, count: int) -> Step:
+    """Return a step that does with so many jobs in one call what the given one does with one."""
+    return replace(step, many=count)
+
+
+def handles_many(worker: str, name: str, count: int, *, for_seconds: float = 0.0) -> Steps:
+    """Return what a worker does that takes some jobs at once, works for so long, and finishes all of them."""
+    work = (later(worker, for_seconds),) if for_seconds else ()
+    return (many(claim(worker, name), count), *work, many(ack(worker, name), count))
 
 
 def release(worker: str, name: str) -> Step:

@@ -77,7 +77,8 @@ def migrate(source: Source, destination: Destination, *, tell: Told = lambda _do
         moved = _begun(source, destination, mark)
     total = source.count()
     tell(moved.seen, total)
-    for moved in _copied(source, destination, mark.token, moved):
+    for further in _copied(source, destination, mark.token, moved):
+        moved = further
         tell(moved.seen, total)
     if moved.seen != total:
         raise MoveRefused(

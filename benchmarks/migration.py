@@ -3,8 +3,8 @@
     python benchmarks/migration.py --json
 
 Fills a folder with jobs, of which some are dead, some rest, and some were held by workers that are gone;
-kills `ssq migrate` 20 times at random instants, lets it end, compares every job in its order, and drains the rest
-with four workers. Ends with 1 if a job is lost, doubled or changed, or the move ended before the last kill.
+kills `ssq migrate` 20 times at random instants, lets it end, compares every job in its order, and drains what
+is left with four workers. Ends with 1 if a job is lost, doubled or changed, or it ended before the last kill.
 """
 
 import argparse

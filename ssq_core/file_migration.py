@@ -89,6 +89,7 @@ class FileSource:
     def unfence(self) -> None:
         """Undo that: the queue is as it was."""
         with self._typed("unfence"):
+            make_folder(self._kept)
             for part in reversed(_PARTS):
                 self._reopen_part(part)
             self._say(f"{SCHEMA}\n".encode())

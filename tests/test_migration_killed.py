@@ -24,20 +24,20 @@ def killed(kind, place, destination, chosen):
     """Move as a process does that dies before its chosen step; tell whether it had so many."""
     death = Death(chosen)
     destination.death = death
-    with pytest.MonkeyPatch.context() as patched:
-        left_open = dying(patched, death)
-        giving = None
-        try:
+    giving, left_open = None, set()
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            left_open = dying(patched, death)
             giving = source(kind, place)
             migrate(giving, destination)
-        except Killed:
-            pass
-    destination.death = Death(10**9)
-    # The system closes what a dead process had open, and so gives back its lock and its transaction.
-    for file in left_open:
-        os.close(file)
-    if kind == "sqlite":
-        if giving is not None:
+    except Killed:
+        pass
+    finally:
+        destination.death = Death(10**9)
+        # The system closes what a dead process had open, and so gives back its lock and its transaction.
+        for file in left_open:
+            os.close(file)
+        if kind == "sqlite" and giving is not None:
             giving.close()
         del giving
         gc.collect()

@@ -65,13 +65,13 @@ def filled(folder: str, jobs: int) -> list[Job]:
     )
     for number in range(jobs):
         at_once.enqueue(f"j{number:06d}", payload=payload(number))
-    for number in range(jobs // 15):
+    for number in range(jobs // 50):
         for _ in range(3 if number % 2 else 1):
             claim = at_once.claim(worker_id="w")
             assert claim is not None
             (at_once if number % 2 else resting).release(claim=claim)
     # Last: anybody might claim these, as their leases ended long ago.
-    for _ in range(jobs // 30):
+    for _ in range(jobs // 50):
         gone.claim(worker_id="gone")
     return standing(folder, jobs)
 
@@ -96,14 +96,14 @@ def standing(folder: str, jobs: int) -> list[Job]:
     ]
 
 
-def killed(command: list[str], *, kills: int, chance: random.Random) -> tuple[int, float]:
-    """Kill the command so often at random instants; return how often it was struck, and how long it took."""
+def killed(command: list[str], url: str, *, kills: int, chance: random.Random) -> tuple[list[int], float]:
+    """Kill the command so often at random instants; return how far it was each time, and how long it took."""
     begun = time.monotonic()
     subprocess.run([*command, "--dry-run"], check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
-    seconds_max = 1.6 * (time.monotonic() - begun)
-    struck = 0
+    seconds_max = 2.2 * (time.monotonic() - begun)
+    struck: list[int] = []
     begun = time.monotonic()
-    while struck < kills:
+    while len(struck) < kills:
         mover = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
         try:
             mover.wait(chance.uniform(0, seconds_max))
@@ -111,20 +111,28 @@ def killed(command: list[str], *, kills: int, chance: random.Random) -> tuple[in
         except subprocess.TimeoutExpired:
             mover.kill()
             mover.wait()
-            struck += 1
+            struck.append(arrived(url))
     return struck, time.monotonic() - begun
+
+
+def arrived(url: str) -> int:
+    """Return how many jobs are in the destination."""
+    with psycopg.connect(url) as connection:
+        ((there_is_one,),) = connection.execute("SELECT to_regclass('ssq_jobs') IS NOT NULL")
+        ((count,),) = connection.execute("SELECT count(*) FROM ssq_jobs") if there_is_one else ((0,),)
+    return int(count)
 
 
 def compared(url: str, expected: list[Job]) -> list[str]:
     """Return how what arrived differs from what must arrive."""
     with psycopg.connect(url) as connection:
-        arrived = [
+        rows = [
             Job(job_id=job_id, payload=payload, attempts=attempts, is_dead=is_dead, micros=micros)
             for job_id, payload, attempts, is_dead, micros in connection.execute(TABLE, binary=True)
         ]
     rested = utc_now().timestamp() * 1_000_000
-    differences = [f"{len(arrived)} arrived of {len(expected)}"] if len(arrived) != len(expected) else []
-    for job, other in zip(expected, arrived, strict=False):
+    differences = [f"{len(rows)} arrived of {len(expected)}"] if len(rows) != len(expected) else []
+    for job, other in zip(expected, rows, strict=False):
         # A rest that was over when its job moved is none any more.
         is_over = other.micros is None and job.micros is not None and not job.is_dead and job.micros < rested
         if job != other and not (is_over and (job.job_id, job.attempts) == (other.job_id, other.attempts)):
@@ -165,10 +173,10 @@ def worked_off(url: str, expected: list[Job]) -> list[str]:
 
 def run(jobs: int, kills: int, seed: int) -> dict[str, Any]:
     """Fill, kill, compare, drain; return the figures."""
-    with tempfile.TemporaryDirectory() as folder, Postgres() as server:
+    with tempfile.TemporaryDirectory() as folder, Postgres(is_durable=False) as server:
         expected = filled(f"{folder}/queue", jobs)
         command = [str(SSQ), "migrate", f"file://{folder}/queue", server.url, "--json"]
-        struck, seconds = killed(command, kills=kills, chance=random.Random(seed))  # noqa: S311 - no secret
+        struck, seconds = killed(command, server.url, kills=kills, chance=random.Random(seed))  # noqa: S311 - no secret
         begun = time.monotonic()
         ended = subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own
         last_seconds = time.monotonic() - begun
@@ -177,7 +185,8 @@ def run(jobs: int, kills: int, seed: int) -> dict[str, Any]:
         faults = worked_off(server.url, expected)
         return {
             "jobs": jobs,
-            "kills": struck,
+            "kills": len(struck),
+            "arrived_at_each_kill": struck,
             "seconds_while_killed": round(seconds, 1),
             "seconds_of_the_last_run": round(last_seconds, 1),
             "told": json.loads(ended.stdout),

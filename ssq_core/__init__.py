@@ -24,6 +24,7 @@ from ssq_core.queue import (
     utc_now,
 )
 from ssq_core.registry import open_queue
+from ssq_core.stored import QueueMigrated
 
 __all__ = [
     "AwaitableQueue",
@@ -40,6 +41,7 @@ __all__ = [
     "QueueDataCorruptedError",
     "QueueError",
     "QueueIOError",
+    "QueueMigrated",
     "QueueStats",
     "QueueUnavailable",
     "RetryPolicy",

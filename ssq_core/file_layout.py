@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from ssq_core import file_mark
 from ssq_core.file_record import ABREAST, BUCKET_SIZE, Entry, new_nonce, parse_name
 from ssq_core.filesystem import (
     PASSED_OVER,
@@ -24,6 +25,7 @@ from ssq_core.filesystem import (
     write_new,
 )
 from ssq_core.queue import QueueDataCorruptedError, UnsupportedSchema, printable_path
+from ssq_core.stored import QueueMigrated
 
 logger = logging.getLogger(__name__)
 
@@ -127,14 +129,15 @@ class Layout:
         """Make what is missing, and check what is there. Cheap once the queue exists.
 
         The version is written last, after all else was synced, so that who finds it need not sync again.
-        Raises `UnsupportedSchema`, `QueueDataCorruptedError`, `OSError`.
+        Raises `UnsupportedSchema`, `QueueMigrated`, `QueueDataCorruptedError`, `OSError`.
         """
+        # First: of a queue whose jobs have moved, no folder may be made anew.
+        found = self._read_version()
+        if found not in {None, SCHEMA}:
+            raise UnsupportedSchema(self.root, found, SCHEMA)
         made = make_folders(self.root)
         for folder in (self.ids, self.queue, self.damaged):
             make_folder(folder)
-        found = _read_version(f"{self.root}/version")
-        if found not in {None, SCHEMA}:
-            raise UnsupportedSchema(self.root, found, SCHEMA)
         if found is None:
             self.sync(self.root)
             self._sync_parents(made)
@@ -146,6 +149,19 @@ class Layout:
             # One that we may not read was there before us, and so was its entry for ours.
             with contextlib.suppress(PermissionError):
                 self.sync(os.path.dirname(folder))
+
+    def _read_version(self) -> int | None:
+        path = f"{self.root}/version"
+        try:
+            content = read_regular(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if (mark := file_mark.parsed(content)) is not None:
+            raise QueueMigrated(self.root, mark)
+        try:
+            return int(content)
+        except ValueError:
+            raise QueueDataCorruptedError(path, "a schema version belongs here") from None
 
     def _write_version(self) -> None:
         scratch = f"{self.root}/version.{new_nonce()}"
@@ -175,14 +191,3 @@ def list_bucket(bucket: str) -> list[str]:
             raise
         logger.warning("passing over %s: %s", printable_path(bucket), error.strerror)
     return []
-
-
-def _read_version(path: str) -> int | None:
-    try:
-        content = read_regular(path)
-    except FileNotFoundError:
-        return None
-    try:
-        return int(content)
-    except ValueError:
-        raise QueueDataCorruptedError(path, "a schema version belongs here") from None

@@ -175,6 +175,7 @@ class Table:
             "jobs": sql.Identifier(*(part.replace("%", "%%") for part in schema), twice),
             "ready": sql.Identifier(f"{twice}_ready"),
             "due": sql.Identifier(f"{twice}_due"),
+            "migration": sql.Identifier(*(part.replace("%", "%%") for part in schema), f"{twice}_migration"),
             "mark": sql.Literal(MARK.format(VERSION)),
         }
 

@@ -31,9 +31,13 @@ from ssq_core.queue import (
     QueueIOError,
     UnsupportedSchema,
 )
+from ssq_core.stored import Mark, QueueMigrated
 
 APPLICATION_ID = 0x73737131
 """`ssq1` in ASCII, at byte 68 of the file: tells a queue from another program's database."""
+
+SCHEMA_MOVED = 0x6D6F7665
+"""In place of the schema's version, `move` in ASCII: the table `migration` says where the jobs went."""
 
 SQLITE_VERSION_MIN = (3, 35)
 """The first with RETURNING."""
@@ -140,6 +144,8 @@ class Database:
                 self.path, "not a queue, but an empty file or another program's database"
             )
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if (mark := moved_mark(connection)) is not None:
+            raise QueueMigrated(self.path, mark)
         if version != self._schema_version:
             raise UnsupportedSchema(self.path, version, self._schema_version)
 
@@ -192,6 +198,15 @@ class Database:
         if code in _DAMAGED:
             return QueueDataCorruptedError(self.path, str(error))
         return QueueIOError(operation, self.path, str(error))
+
+
+def moved_mark(connection: sqlite3.Connection) -> Mark | None:
+    """Return what a queue's file says of a move of its jobs, None if there was none."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA_MOVED:
+        return None
+    token, destination, is_complete = connection.execute("SELECT * FROM migration").fetchone()
+    return Mark(token=token, destination=destination, is_complete=bool(is_complete))
 
 
 def _make_folder(folder: str) -> None:

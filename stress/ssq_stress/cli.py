@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from ssq_stress.command import benching, commands, ending, explanation, repeating, stressing
+from ssq_stress.command import benching, commands, ending, explanation, migrating, repeating, stressing
 from ssq_stress.command.console import (
     BadInput,
     Interrupted,
@@ -256,6 +256,27 @@ def bench(
                 as_json=json,
             )
         )
+
+
+@app.command(short_help="Move a stopped queue's jobs to a server.")
+def migrate(
+    source: Annotated[str, typer.Argument(help="The queue as it is: file:///folder, or sqlite:///path.")],
+    destination: Annotated[
+        str, typer.Argument(help="An empty queue: postgresql://user@host/database, or redis://host.")
+    ],
+    table: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The destination's table, or name. [default: its own]")
+    ] = None,
+    skew: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="By how much the workers' clocks may differ.")
+    ] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would move.")] = False,
+    json: Json = False,
+) -> int:
+    """Move a stopped queue's jobs, attempts and dead letters; stopped half-way, the same command goes on."""
+    return migrating.migrate(
+        source, destination, table=table, skew_seconds=skew, is_dry=dry_run, as_json=json
+    )
 
 
 @app.command()

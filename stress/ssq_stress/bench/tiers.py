@@ -9,7 +9,7 @@ from ssq_stress.bench.load import Load
 from ssq_stress.bench.series import Series
 from ssq_verify.subject import Subject
 
-MIGRATE_TO = "postgresql://… or redis://… (`ssq migrate`)"
+MIGRATE_TO = "postgresql://… or redis://… (`ssq migrate SOURCE DESTINATION`)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -198,6 +198,19 @@ def bench_shown() -> Iterator[Callable[["Step"], None]]:
 
 
 @contextmanager
+def migration_shown() -> Iterator[Callable[[int, int], None]]:
+    """Give a callback that shows how many jobs have moved: on a terminal only, and gone when it is over."""
+    with _bars() as bars:
+        task = None if bars is None else bars.add_task("moving jobs", total=None)
+
+        def tell(done: int, total: int) -> None:
+            if bars is not None and task is not None:
+                bars.update(task, completed=done, total=total)
+
+        yield tell
+
+
+@contextmanager
 def _bars() -> Iterator[Bars | None]:
     console = errors()
     if not console.is_terminal:

@@ -68,7 +68,7 @@ def test_all_keys_are_in_one_slot(name):
 @pytest.mark.scenario("redis-backend/all-keys-are-in-one-slot-and-given-to-each-script")
 @pytest.mark.parametrize("script", ALL, ids=range(len(ALL)))
 def test_a_script_touches_no_other_key(script):
-    """Each command of a script names one of the ten keys that it was given; TIME alone needs none."""
+    """Each command of a script names one of the twelve keys that it was given; TIME alone needs none."""
     named = re.findall(r"redis\.call\('(\w+)'(?:, (\w+))?", script.text)
 
     assert named

@@ -189,7 +189,7 @@ return found
 """
 )
 
-# Takes the number of claims, then the job and the claim id of each; returns the numbers of those that are lost.
+# Takes the number of claims, then the job and the claim id of each; returns the numbers of the lost ones.
 ACK = Script(
     text=_HEAD
     + _LET_GO

@@ -95,7 +95,7 @@ class Server:
         return answer
 
     def hears(self, operation: str, rings: int, seconds: float) -> bool:
-        """Wait on the server for a ring of the bell after so many; False if there is none. Raises as `run`."""
+        """Wait on the server for a ring after so many; False if there is none. Raises as `run`."""
         milliseconds = max(1, math.ceil(seconds * 1000))  # 0 would be for ever
         request = ("XREAD", "BLOCK", milliseconds, "STREAMS", self._bell, f"{rings}-0")
         return bool(self._asked(operation, lambda connection: _reply(connection, *request)))

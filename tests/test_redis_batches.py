@@ -54,7 +54,7 @@ def scripts_run(client, call):
 
 @pytest.mark.scenario("redis-backend/a-batch-is-one-script")
 def test_a_batch_is_one_script(opened, client):
-    """Up to `BATCH_MAX` jobs are added, claimed and acked by one script each, in order, with own claim ids."""
+    """Up to `BATCH_MAX` jobs are added, claimed and acked by one script each, in order."""
     queue = opened()
     jobs = [(f"j{number}", b"%d" % number) for number in range(BATCH_MAX)]
     claims = []

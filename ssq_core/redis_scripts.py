@@ -290,19 +290,19 @@ WAIT = Script(
     + _TIME
     + """
 if redis.call('ZCARD', available) > 0 then return {'available'} end
-local looks_again = now + ARGV[2]
-
+local due = math.huge
 local function comes_due(waiting, later)
   local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
-  if first[1] then looks_again = math.min(looks_again, tonumber(first[2]) + later) end
+  if first[1] then due = math.min(due, tonumber(first[2]) + later) end
 end
 
 comes_due(resting, 0)
 comes_due(leases, 1)
-if looks_again <= now then return {'available'} end
+if due <= now then return {'available'} end
+local looks_again = math.min(now + ARGV[2], due)
 local others = redis.call('GET', awaited)
 local rings = redis.call('HGET', meta, 'rings') or '0'
-if not others or tonumber(others) < looks_again then
+if looks_again > now and tonumber(others or 0) < looks_again then
   redis.call('SET', awaited, text(looks_again), 'PX', math.ceil((looks_again - now) / 1000) + 1000)
 end
 return {'wait', text(looks_again - now), rings}

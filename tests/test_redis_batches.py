@@ -37,8 +37,9 @@ def opened(redis, name):
 
 def blocked(client, count=1):
     """Return once so many clients of the server block."""
+    deadline = time.monotonic() + 20
     while client.info("clients")["blocked_clients"] != count:
-        time.sleep(0.001)
+        assert time.monotonic() < deadline, f"not {count} blocked within 20 seconds"
 
 
 def scripts_run(client, call):

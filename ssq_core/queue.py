@@ -5,11 +5,13 @@ The contract behind them is `openspec/specs/lease-queue/spec.md`.
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, TypeVar, get_args
+
+T = TypeVar("T")
 
 JOB_ID_BYTES_MAX = 200
 BATCH_MAX = 1_000
@@ -326,6 +328,11 @@ def checked_jobs(jobs: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         encoded_job_id(job_id)
         checked_payload(payload)
     return checked
+
+
+def in_pieces(many: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield the sequence in steps of at most `BATCH_MAX`."""
+    return (many[at : at + BATCH_MAX] for at in range(0, len(many), BATCH_MAX))
 
 
 def checked_limit(limit: int) -> int:

@@ -5,6 +5,10 @@ a claim takes the oldest job that is available at its instant: the order is that
 claim's cost grows with neither the backlog nor the number of jobs that rest or are held. When very many
 leases end at once, a claim moves them over in steps of `STEPS_MAX`, and others get their turn between two.
 
+Many jobs at once are one script, up to `BATCH_MAX` of them. Who waits for a job blocks on the server, which
+wakes it; it looks by itself, too, when a rest or a lease ends, and twice in the time that a connection may
+be silent, so that one which broke unseen is found out.
+
 Durability is the server's, by its settings; a worker that dies loses nothing under any of them.
 
     appendonly yes, appendfsync always      what returned survives the loss of power
@@ -24,7 +28,10 @@ shorter or longer by as much. A job that was undone comes back, or is gone, whol
 in the log.
 """
 
+import math
 import secrets
+import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +40,18 @@ from ssq_core.microseconds import seconds_to_micros, to_datetime
 from ssq_core.queue import (
     DeadJob,
     LeaseLost,
+    LeasesLost,
+    OutcomeUnknown,
     QueueClaim,
     QueueStats,
+    QueueUnavailable,
     RetryPolicy,
+    checked_jobs,
     checked_lease_seconds,
+    checked_limit,
     checked_payload,
     encoded_job_id,
+    in_pieces,
 )
 from ssq_core.redis_server import Server
 
@@ -50,7 +63,7 @@ STEPS_MAX = 1_000
 
 
 class RedisWorkerQueue:
-    """A lease queue in ten keys of one server, or of one node of a cluster.
+    """A lease queue in twelve keys of one server, or of one node of a cluster.
 
     One handle may be used by several threads, and after a fork by either side. Every operation may raise
     `QueueUnavailable` (nothing was changed), `OutcomeUnknown` (the connection broke after the request had
@@ -82,23 +95,41 @@ class RedisWorkerQueue:
     def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
         """Add a job; of a job that is queued, claimed or dead, change nothing. Raises `InvalidJobId`."""
         encoded = encoded_job_id(job_id)
-        self._server.run("enqueue", scripts.ENQUEUE, encoded, checked_payload(payload))
+        self._server.run("enqueue", scripts.ENQUEUE, 1, encoded, checked_payload(payload))
+
+    def enqueue_many(self, jobs: Iterable[tuple[str, bytes]]) -> None:
+        """Add jobs in this order, each as `enqueue` would; `BATCH_MAX` of them at a time or not at all.
+
+        Raises `InvalidJobId` or `TypeError` for any of them before it adds one.
+        """
+        for piece in in_pieces(checked_jobs(jobs)):
+            parts = [part for job in piece for part in job]
+            self._server.run("enqueue_many", scripts.ENQUEUE, len(piece), *parts)
 
     def claim(self, *, worker_id: str) -> QueueClaim | None:
         """Take the oldest available job, or None if none was available at some instant of the call."""
-        claim_id = secrets.token_hex(16)
-        terms = (claim_id, worker_id, self._lease_ttl_us, self._retry.max_attempts, STEPS_MAX)
-        while True:
-            # Only the last of these takes a job; those before it did a part of the housekeeping.
-            word, *taken = self._server.run("claim", scripts.CLAIM, *terms)
-            if word == b"claimed":
-                return _claim(taken, claim_id, worker_id)
-            if word == b"empty":
-                return None
+        claims = self._claimed("claim", 1, worker_id)
+        return claims[0] if claims else None
+
+    def claim_many(self, limit: int, *, worker_id: str) -> list[QueueClaim]:
+        """Take the oldest available jobs, oldest first; fewer if no more are available."""
+        return self._claimed("claim_many", checked_limit(limit), worker_id)
 
     def ack(self, *, claim: QueueClaim) -> None:
         """Finish the claimed job for good. Raise `LeaseLost` if the claim is no longer current."""
-        self._on_claim("ack", scripts.ACK, claim)
+        _, *lost = self._server.run("ack", scripts.ACK, 1, claim.job_id, claim.claim_id)
+        if lost:
+            raise LeaseLost(claim.job_id, claim.claim_id)
+
+    def ack_many(self, *, claims: Iterable[QueueClaim]) -> None:
+        """Finish all claimed jobs whose claims are current; then raise `LeasesLost` if others were not."""
+        all_lost: list[QueueClaim] = []
+        for piece in in_pieces(list(claims)):
+            parts = [part for claim in piece for part in (claim.job_id, claim.claim_id)]
+            _, *lost = self._server.run("ack_many", scripts.ACK, len(piece), *parts)
+            all_lost += [piece[number - 1] for number in lost]
+        if all_lost:
+            raise LeasesLost(all_lost)
 
     def release(self, *, claim: QueueClaim) -> None:
         """Give the job back: queued again after its back-off, or dead after its last attempt.
@@ -133,9 +164,51 @@ class RedisWorkerQueue:
         (word,) = self._server.run("requeue_dead", scripts.REQUEUE, encoded_job_id(job_id))
         return bool(word == b"ok")
 
+    def wait(self, *, seconds: float) -> bool:
+        """Return True once a job may be available, False after so many seconds. A hint: claim anyway.
+
+        Raises `QueueUnavailable` if the connection breaks meanwhile.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            left = max(until - time.monotonic(), 0.0)
+            try:
+                if self._is_available_within(min(left, self._server.silent_seconds_max / 2)):
+                    return True
+            except OutcomeUnknown as error:
+                raise QueueUnavailable("wait", error.where, error.reason) from error
+            if not left:
+                return False
+
     def close(self) -> None:
         """Close the idle connections; the next operation opens one again."""
         self._server.close()
+
+    def _claimed(self, operation: str, limit: int, worker_id: str) -> list[QueueClaim]:
+        claims: list[QueueClaim] = []
+        word = b"more"
+        while word == b"more":
+            # All but the last of these left off when they had done a part of the housekeeping.
+            word, *taken = self._server.run(
+                operation,
+                scripts.CLAIM,
+                secrets.token_hex(16),
+                worker_id,
+                self._lease_ttl_us,
+                self._retry.max_attempts,
+                STEPS_MAX,
+                limit - len(claims),
+            )
+            claims += _claims(taken, worker_id)
+        return claims
+
+    def _is_available_within(self, seconds: float) -> bool:
+        """Look, then block until the bell rings, something comes due, or the time is over."""
+        word, *terms = self._server.run("wait", scripts.WAIT, math.ceil(seconds * 1e6))
+        if word == b"available":
+            return True
+        microseconds, rings = map(int, terms)
+        return bool(seconds) and self._server.hears("wait", rings, microseconds / 1e6)
 
     def _on_claim(self, operation: str, script: scripts.Script, claim: QueueClaim, *terms: int) -> list[Any]:
         answer = self._server.run(operation, script, claim.job_id, claim.claim_id, *terms)
@@ -144,14 +217,20 @@ class RedisWorkerQueue:
         return answer
 
 
-def _claim(taken: list[Any], claim_id: str, worker_id: str) -> QueueClaim:
-    job, attempt, now, expires, payload = taken
-    return QueueClaim(
-        job_id=job.decode(),
-        claim_id=claim_id,
-        worker_id=worker_id,
-        attempt=attempt,
-        claimed_at=to_datetime(int(now)),
-        lease_expires_at=to_datetime(int(expires)),
-        payload=payload,
-    )
+def _claims(taken: list[Any], worker_id: str) -> list[QueueClaim]:
+    if not taken:
+        return []
+    now, expires, *jobs = taken
+    claimed_at, lease_expires_at = to_datetime(int(now)), to_datetime(int(expires))
+    return [
+        QueueClaim(
+            job_id=job.decode(),
+            claim_id=claim_id.decode(),
+            worker_id=worker_id,
+            attempt=attempt,
+            claimed_at=claimed_at,
+            lease_expires_at=lease_expires_at,
+            payload=payload,
+        )
+        for job, claim_id, attempt, payload in jobs
+    ]

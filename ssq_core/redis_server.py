@@ -6,7 +6,9 @@ and is `QueueUnavailable`. What fails after it is `OutcomeUnknown`, unless the s
 not begin. Messages name the server without its password.
 """
 
+import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ssq_core.queue import (
@@ -17,7 +19,7 @@ from ssq_core.queue import (
     QueueUnavailable,
     UnsupportedSchema,
 )
-from ssq_core.redis_scripts import CHECK, FORMAT, Script, keys
+from ssq_core.redis_scripts import CHECK, FORMAT, PARTS, Script, keys
 
 try:
     import redis
@@ -74,6 +76,9 @@ class Server:
     ) -> None:
         self._pool: Any = _pool(url, seconds_max) if client is None else client.connection_pool
         self._keys = keys(name)
+        self._bell = self._keys[PARTS.index("bell")]
+        self.silent_seconds_max = self._pool.connection_kwargs.get("socket_timeout") or seconds_max
+        """How long a connection waits for an answer."""
         self.where = f"{_address(self._pool.connection_kwargs)} (queue {name!r})"
         self.run("open", CHECK)
         self._refuse_eviction()
@@ -84,9 +89,21 @@ class Server:
         Raises `QueueUnavailable`, `OutcomeUnknown`, `QueueDataCorruptedError` and `UnsupportedSchema`.
         """
         request = (len(self._keys), *self._keys, FORMAT, *args)
+        answer: list[Any] = self._asked(operation, lambda connection: _answer(connection, script, request))
+        if answer[0] == b"format":
+            raise UnsupportedSchema(self.where, int(answer[1]), FORMAT)
+        return answer
+
+    def hears(self, operation: str, rings: int, seconds: float) -> bool:
+        """Wait on the server for a ring after so many; False if there is none. Raises as `run`."""
+        milliseconds = max(1, math.ceil(seconds * 1000))  # 0 would be for ever
+        request = ("XREAD", "BLOCK", milliseconds, "STREAMS", self._bell, f"{rings}-0")
+        return bool(self._asked(operation, lambda connection: _reply(connection, *request)))
+
+    def _asked(self, operation: str, ask: Callable[[Any], Any]) -> Any:
         connection = self._connected(operation)
         try:
-            answer = _answer(connection, script, request)
+            return ask(connection)
         except BaseException as error:
             # An answer that is still to come must not be taken for that of the next request.
             connection.disconnect()
@@ -95,9 +112,6 @@ class Server:
             raise
         finally:
             self._pool.release(connection)
-        if answer[0] == b"format":
-            raise UnsupportedSchema(self.where, int(answer[1]), FORMAT)
-        return answer
 
     def close(self) -> None:
         """Close the idle connections; the next operation opens one."""
@@ -158,12 +172,15 @@ def _address(settings: dict[str, Any]) -> str:
 
 def _answer(connection: Any, script: Script, request: tuple[Any, ...]) -> list[Any]:
     try:
-        connection.send_command("EVALSHA", script.digest, *request)
-        return connection.read_response(disable_decoding=True)  # type: ignore[no-any-return]
+        return _reply(connection, "EVALSHA", script.digest, *request)  # type: ignore[no-any-return]
     except exceptions.NoScriptError:
         # A server that was restarted, or never saw it; it did nothing, and keeps the script from now on.
-        connection.send_command("EVAL", script.text, *request)
-        return connection.read_response(disable_decoding=True)  # type: ignore[no-any-return]
+        return _reply(connection, "EVAL", script.text, *request)  # type: ignore[no-any-return]
+
+
+def _reply(connection: Any, *request: Any) -> Any:
+    connection.send_command(*request)
+    return connection.read_response(disable_decoding=True)
 
 
 def _why_not_connected(error: Exception) -> str:

@@ -5,6 +5,12 @@ sees a finished queue, many processes may open it at once, and a kill leaves at 
 (Setting it up in place would leave the switch to WAL, which SQLite does not wait for, as a race between the
 openers.)
 
+Waiting. SQLite's own busy handler sleeps longer and longer, up to 100 ms, while whoever comes later finds
+the lock free: among busy workers a few wait for seconds. So the lock is asked for here, every `NAP_SECONDS`.
+Nothing else is kept of who waits: a waiter that is killed or stopped holds nobody up. (Taking turns by a lock
+in the kernel halves the longest waits once more; but it has no timeout, a stopped waiter would stop all, and
+each transaction pays for a switch of processes.)
+
 Fork. SQLite forgets that a POSIX lock is not inherited, even for connections that the child opens itself
 while it has the parent's in memory. So every connection is closed before a fork, and either side opens its
 own when needed.
@@ -13,10 +19,12 @@ own when needed.
 # One os call a step, each visible to what counts, fails or cuts off steps:
 # ruff: noqa: PTH100, PTH102, PTH108, PTH110, PTH112, PTH120
 
+import math
 import os
 import secrets
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +49,13 @@ SCHEMA_MOVED = 0x6D6F7665
 
 SQLITE_VERSION_MIN = (3, 35)
 """The first with RETURNING."""
+
+NAP_SECONDS = 0.002
+"""How long a writer sleeps before it asks again; at least `1 / NAPS_MAX` of what it has waited already."""
+NAPS_MAX = 32
+
+MILLISECONDS_MAX = 2**31 - 1
+"""The longest timeout that SQLite can be told."""
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -86,7 +101,7 @@ class Database:
             self._disconnect()
 
     @contextmanager
-    def transaction(self, operation: str, *, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    def transaction(self, operation: str) -> Iterator[sqlite3.Connection]:
         """Run the body as one transaction: all of it, or after any exception nothing.
 
         Raises `QueueBusy` if others kept the file locked for longer than the timeout,
@@ -94,15 +109,58 @@ class Database:
         transaction will be there).
         """
         with self._lock, self._typed_errors(operation):
-            if self._connection is None:
-                self._connection = self._opened()
+            connection = self._connection or self._connected()
             try:
-                self._connection.execute(begin)
-                yield self._connection
-                self._connection.execute("COMMIT")
+                self._begin(connection)
+                yield connection
+                connection.execute("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
+
+    @contextmanager
+    def snapshot(self, operation: str) -> Iterator[sqlite3.Connection]:
+        """Run a body that only reads, on one state of the file, and wait for no writer. Raises the same."""
+        with self._lock, self._typed_errors(operation):
+            connection = self._connection or self._connected()
+            # Here SQLite itself waits: for whoever restores the log after a crash, nobody else.
+            connection.execute(f"PRAGMA busy_timeout = {_milliseconds(self._busy_timeout_seconds)}")
+            try:
+                connection.execute("BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+            finally:
+                if self._connection is not None:
+                    connection.execute("PRAGMA busy_timeout = 0")
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            self._wait_to_begin(connection, error)
+
+    def _wait_to_begin(self, connection: sqlite3.Connection, refusal: sqlite3.OperationalError) -> None:
+        began = time.monotonic()
+        while _code(refusal) in _BUSY:
+            waited = time.monotonic() - began
+            left = self._busy_timeout_seconds - waited
+            if left <= 0:
+                break
+            time.sleep(min(max(NAP_SECONDS, waited / NAPS_MAX), left))
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                refusal = error
+            else:
+                return
+        raise refusal
+
+    def _connected(self) -> sqlite3.Connection:
+        self._connection = self._opened()
+        return self._connection
 
     def _roll_back(self) -> None:
         assert self._connection is not None
@@ -132,6 +190,7 @@ class Database:
             self._check(connection)
             level = "FULL" if self._durability == "power-loss" else "NORMAL"
             connection.execute(f"PRAGMA synchronous = {level}")
+            connection.execute("PRAGMA busy_timeout = 0")
         except BaseException:
             connection.close()
             raise
@@ -191,8 +250,7 @@ class Database:
             ) from error
 
     def _typed(self, error: sqlite3.Error, operation: str) -> QueueError:
-        # Extended codes (such as SQLITE_IOERR_FSYNC) keep the primary one in their low byte.
-        code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
+        code = _code(error)
         if code in _BUSY:
             return QueueBusy(operation, self.path, f"locked by others for {self._busy_timeout_seconds} s")
         if code in _DAMAGED:
@@ -207,6 +265,15 @@ def moved_mark(connection: sqlite3.Connection) -> Mark | None:
         return None
     token, destination, is_complete = connection.execute("SELECT * FROM migration").fetchone()
     return Mark(token=token, destination=destination, is_complete=bool(is_complete))
+
+
+def _code(error: sqlite3.Error) -> int:
+    # Extended codes (such as SQLITE_IOERR_FSYNC) keep the primary one in their low byte.
+    return (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _milliseconds(seconds: float) -> int:
+    return min(math.ceil(seconds * 1000), MILLISECONDS_MAX)
 
 
 def _make_folder(folder: str) -> None:

@@ -211,7 +211,7 @@ def test_a_worker_killed_inside_a_transaction_leaves_no_trace(queue_path, operat
 
 
 def _contents(queue):
-    with queue._database.transaction("look", begin="BEGIN") as connection:
+    with queue._database.snapshot("look") as connection:
         return connection.execute("SELECT * FROM jobs").fetchall()
 
 

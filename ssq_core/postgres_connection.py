@@ -29,6 +29,20 @@ DEFAULTS = {
 """What a connection string may set otherwise."""
 
 
+PLANNED_ONCE = "; ".join(
+    f"SET {setting}"
+    for setting in (
+        "plan_cache_mode = force_generic_plan",
+        "enable_seqscan = off",
+        "enable_bitmapscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off",
+        "jit = off",
+    )
+)
+"""Plans by the indexes, row by row: made while the table is small, they stay right when it has grown."""
+
+
 class Pool(Protocol):
     """What lends connections; that of `psycopg_pool` does, and may be shared with all else."""
 
@@ -81,8 +95,14 @@ def _connected(conninfo: str) -> Connection:
     connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
     ((process,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
     if process == connection.info.backend_pid:
+        connection.execute(PLANNED_ONCE)
         connection.prepare_threshold = 0
     return connection
+
+
+def is_direct(connection: Connection) -> bool:
+    """Whether a connection of our own leads to one session of the server, without a pooler in between."""
+    return connection.prepare_threshold is not None
 
 
 def is_stale(connection: Connection) -> bool:

@@ -73,6 +73,9 @@ CASE WHEN pg_try_advisory_lock({_WAITED_FOR}) THEN pg_advisory_unlock({_WAITED_F
 ELSE pg_notify({_CHANNEL}, '')::text END
 """
 
+# A number above that of every transaction that has written something by now; a snapshot's upper end is not.
+NUMBER = "SELECT txid_current()"
+
 CHANNEL = f"SELECT {_CHANNEL}"
 BEGIN_WAIT = f"SELECT pg_advisory_lock_shared({_WAITED_FOR})"
 END_WAIT = f"SELECT pg_advisory_unlock_shared({_WAITED_FOR})"
@@ -222,8 +225,8 @@ WHERE job_id = %(job_id)s AND died_at IS NOT NULL
 RETURNING {_TOLD}
 """  # noqa: S608 - as above
 
-# Whether something is available, in how many seconds something comes due, and which transactions are over:
-# all those below the first number, and none from the second on.
+# Whether something is available, in how many seconds something comes due, and below which number all
+# transactions are over.
 LOOK = f"""
 WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now)
 SELECT
@@ -233,7 +236,7 @@ SELECT
     FROM {{jobs}}, moment WHERE coalesce(lease_expires_at, available_at) >= (SELECT now FROM moment)
     ORDER BY coalesce(lease_expires_at, available_at) LIMIT 1
   ),
-  txid_snapshot_xmin(txid_current_snapshot()), txid_snapshot_xmax(txid_current_snapshot())
+  txid_snapshot_xmin(txid_current_snapshot())
 """  # noqa: S608 - as above
 
 STATS = f"""

@@ -66,7 +66,7 @@ class Waiting:
 
     def _polled(self, deadline: float) -> bool:
         while True:
-            ((is_available, due_in, _, _),) = self._database.run("wait", schema.LOOK, {})
+            ((is_available, due_in, _),) = self._database.run("wait", schema.LOOK, {})
             left = deadline - time.monotonic()
             if is_available or left <= 0:
                 return bool(is_available)
@@ -76,11 +76,10 @@ class Waiting:
         table, told = self._database.table, [None]
         look = table.about(schema.LOOK)
         with _registered(connection, table, told):
-            settled_at = None
+            ((settled_at,),) = connection.execute(schema.NUMBER).fetchall()
             while True:
                 told.clear()
-                ((is_available, due_in, oldest, next_one),) = connection.execute(look, {}, binary=True)
-                settled_at = next_one if settled_at is None else settled_at
+                ((is_available, due_in, oldest),) = connection.execute(look, {}, binary=True)
                 left = deadline - time.monotonic()
                 if is_available or left <= 0:
                     return bool(is_available)

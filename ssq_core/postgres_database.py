@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from psycopg.rows import tuple_row
 
 from ssq_core.postgres_connection import (
     Connection,
+    Cursor,
     OwnConnection,
     Pool,
     conninfo,
+    cursor_of,
     is_stale,
     place,
     readable,
@@ -72,11 +73,11 @@ class Database:
         about = self._statements.get(statement)
         if about is None:
             about = self._statements[statement] = self.table.about(statement)
+        own = self._own
+        if own is not None:
+            return self._settled(operation, lambda _: _answered(own.cursor, about, terms, prepare=None))
         # Of a pool's connections nobody here knows what else uses them.
-        prepare = None if self._own is not None else False
-        return self._settled(
-            operation, lambda connection: _answered(connection, about, terms, prepare=prepare)
-        )
+        return self._settled(operation, lambda lent: _answered_once(lent, about, terms))
 
     def another(self) -> OwnConnection | None:
         """Return a connection of one's own to the same place; None where a pool lends them."""
@@ -112,20 +113,21 @@ class Database:
         if version < SERVER_VERSION_MIN:
             raise QueueUnavailable("open", self.where, f"the server is of version {version}; use 12 or later")
         with connection.transaction():
-            _answered(connection, self.table.about(LOCK), {"name": f"ssq {self.table.quoted}"})
+            _answered_once(connection, self.table.about(LOCK), {"name": f"ssq {self.table.quoted}"})
             # Whoever waited for the lock finds the table there by now.
             for statement in CREATE:
-                _answered(connection, self.table.about(statement), {})
+                _answered_once(connection, self.table.about(statement), {})
 
     def _settled(self, operation: str, work: Callable[[Connection], T]) -> T:
-        deadline = time.monotonic() + CONFLICT_SECONDS_MAX
+        began: float | None = None
         while True:
             try:
                 return self._once(operation, work)
             except _NothingSentError:
                 continue
             except _CameSecondError as conflict:
-                if time.monotonic() > deadline:
+                began = time.monotonic() if began is None else began
+                if time.monotonic() - began >= CONFLICT_SECONDS_MAX:
                     late = f"other transactions came first for {CONFLICT_SECONDS_MAX:.0f} s"
                     raise QueueUnavailable(operation, self.where, late) from conflict
 
@@ -158,14 +160,15 @@ class _CameSecondError(Exception):
     """The transaction was undone in favour of another."""
 
 
-def _answered(
-    connection: Connection, statement: LiteralString, terms: Terms, *, prepare: bool | None = False
-) -> list[Row]:
+def _answered(cursor: Cursor, statement: LiteralString, terms: Terms, *, prepare: bool | None) -> list[Row]:
     """Send a statement; with `None` it is prepared where the connection lets that be."""
-    # A cursor of psycopg's own kind, whatever the pool's connections make: rows are tuples, values binary.
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        cursor.execute(statement, terms, prepare=prepare, binary=True)
-        return cursor.fetchall() if cursor.rownumber is not None else []
+    cursor.execute(statement, terms, prepare=prepare, binary=True)
+    return cursor.fetchall() if cursor.rownumber is not None else []
+
+
+def _answered_once(connection: Connection, statement: LiteralString, terms: Terms) -> list[Row]:
+    with cursor_of(connection) as cursor:
+        return _answered(cursor, statement, terms, prepare=False)
 
 
 def _leaves_it_open(sqlstate: str | None) -> bool:

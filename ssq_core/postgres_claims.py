@@ -16,8 +16,10 @@ waits for ever, but for so long a younger job may go first.
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import LiteralString
 
 from psycopg.types.numeric import Int8
 
@@ -26,7 +28,7 @@ from ssq_core.postgres_database import Database, Row, Terms
 from ssq_core.queue import QueueClaim, RetryPolicy
 
 NONCE_BYTES = 16
-LOOK_MAX = timedelta(microseconds=500)
+LOOK_MAX = timedelta(milliseconds=1)
 """A look at everything that takes longer, for each job that it may take, is not repeated at once."""
 LOOK_SHARE = 20
 """Of the time a twentieth is spent on looking at everything."""
@@ -47,6 +49,8 @@ class Place:
 
 
 EVERYWHERE = Place()
+BEGINNING = {"seq_from": "0", "due_from": "'-infinity'"}
+"""What `EVERYWHERE` is to the server."""
 
 
 class Claims:
@@ -55,10 +59,14 @@ class Claims:
     def __init__(self, database: Database, *, lease_ttl: timedelta, retry: RetryPolicy) -> None:
         self._database = database
         self._lease_ttl = lease_ttl
-        self._policy = {
-            "lease_us": Int8(lease_ttl // timedelta(microseconds=1)),
-            "attempts_max": retry.max_attempts,
+        policy = {
+            "lease_us": str(lease_ttl // timedelta(microseconds=1)),
+            "attempts_max": str(retry.max_attempts),
         }
+        self._all = _filled(schema.CLAIM, policy)
+        self._many_since = _filled(schema.CLAIM_READY_MANY, policy)
+        self._one_since = _filled(schema.CLAIM_READY, policy)
+        self._many, self._one = (_filled(each, BEGINNING) for each in (self._many_since, self._one_since))
         self._place = EVERYWHERE
         self._is_plain = True
         """Whether the last claim found a job that had not come due."""
@@ -66,7 +74,7 @@ class Claims:
     def taken(self, limit: int, *, worker_id: str, claimed_by: str) -> list[QueueClaim]:
         """Take so many jobs, or as many as are available, oldest first."""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        terms = {"claim_id": nonce, "claimed_by": claimed_by, **self._policy}
+        terms = {"claim_id": nonce, "claimed_by": claimed_by}
         rows = self._ready(limit, terms) if self._is_plain else []
         if len(rows) < limit:
             rows += self._available(limit - len(rows), terms)
@@ -75,19 +83,21 @@ class Claims:
 
     def _ready(self, limit: int, terms: Terms) -> list[Row]:
         place = self._place
-        terms = {"seq_from": Int8(place.seq), "due_from": place.due, **terms}
+        one, many = self._one, self._many
+        if place is not EVERYWHERE:
+            one, many = self._one_since, self._many_since
+            terms = {"seq_from": Int8(place.seq), "due_from": place.due, **terms}
         if limit == 1:
-            rows = self._database.run("claim", schema.CLAIM_READY, terms)
+            rows = self._database.run("claim", one, terms)
         else:
-            rows = self._database.run("claim", schema.CLAIM_READY_MANY, {"limit": limit, **terms})
-            rows.sort()
+            rows = sorted(self._database.run("claim", many, {"limit": limit, **terms}))
         if rows:
             self._place = _next(place, rows, limit)
         return rows
 
     def _available(self, limit: int, terms: Terms) -> list[Row]:
         self._place = EVERYWHERE
-        while changed := self._database.run("claim", schema.CLAIM, {"limit": limit, **terms}):
+        while changed := self._database.run("claim", self._all, {"limit": limit, **terms}):
             # The others were buried.
             if rows := sorted(row for row in changed if row[3] is not None):
                 self._is_plain = all(attempt == 1 for _, _, attempt, *_ in rows)
@@ -106,6 +116,13 @@ class Claims:
             lease_expires_at=claimed_at + self._lease_ttl,
             payload=row[3],
         )
+
+
+def _filled(statement: LiteralString, constants: Mapping[str, str]) -> LiteralString:
+    """Return a statement with what is the same in all of a handle's claims in it: each term costs time."""
+    for name, constant in constants.items():
+        statement = statement.replace(f"%({name})s", constant)
+    return statement
 
 
 def _next(place: Place, rows: list[Row], limit: int) -> Place:

@@ -65,7 +65,7 @@ class Database:
         self._statements: dict[str, LiteralString] = {}
         self._open()
 
-    def run(self, operation: str, statement: str, terms: Terms) -> list[Row]:
+    def run(self, operation: str, statement: LiteralString, terms: Terms) -> list[Row]:
         """Run a statement of the schema as a transaction of its own, and return its rows.
 
         Raises `QueueUnavailable` if that changed nothing, `OutcomeUnknown` if nobody knows.

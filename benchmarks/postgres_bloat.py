@@ -6,6 +6,9 @@ A backlog stands still while so many jobs pass through it, on a server that sync
 work is seen and not the disk's. That is done three times: as it is, with a snapshot held open in another
 session, and so once more with claims that look at everything each time. Single claims are timed before and
 after, and the table and its indexes measured.
+
+Measured with 100,000 jobs on two busy cores, the median claim in ms before -> after: as it is 0.19 -> 0.16;
+held open elsewhere 0.09 -> 0.13; so, looking everywhere, 0.08 -> 13.8. The table had 42 MB, its indexes 14.
 """
 
 import argparse

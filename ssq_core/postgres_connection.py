@@ -8,14 +8,15 @@ import os
 import select
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 
 Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 DEFAULTS = {
     "connect_timeout": "10",
@@ -29,6 +30,20 @@ DEFAULTS = {
 """What a connection string may set otherwise."""
 
 
+PLANNED_ONCE = "; ".join(
+    f"SET {setting}"
+    for setting in (
+        "plan_cache_mode = force_generic_plan",
+        "enable_seqscan = off",
+        "enable_bitmapscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off",
+        "jit = off",
+    )
+)
+"""Plans by the indexes, row by row: made while the table is small, they stay right when it has grown."""
+
+
 class Pool(Protocol):
     """What lends connections; that of `psycopg_pool` does, and may be shared with all else."""
 
@@ -37,13 +52,15 @@ class Pool(Protocol):
         ...
 
 
-class OwnConnection:
+class OwnConnection(AbstractContextManager[Connection, None]):
     """Lends one connection, to one thread at a time; a forked child gets another."""
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._lock = threading.Lock()
         self._connection: Connection | None = None
+        self.cursor: Cursor
+        """Of the connection that is lent, for all its statements: to make one is a good part of a claim."""
         self._process = os.getpid()
         _OWN.add(self)
 
@@ -51,13 +68,25 @@ class OwnConnection:
         if getattr(self, "_connection", None) is not None:
             self.close()
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self) -> AbstractContextManager[Connection]:
         """Lend the connection; each statement is a transaction by itself."""
-        with self._lock:
+        return self
+
+    def __enter__(self) -> Connection:
+        """Lend the connection."""
+        self._lock.acquire()
+        try:
             if self._connection is None or self._connection.closed:
                 self._connection = _connected(self._conninfo)
-            yield self._connection
+                self.cursor = cursor_of(self._connection)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        """Let the next thread have it."""
+        self._lock.release()
 
     def close(self) -> None:
         """Close the connection; the next operation makes another."""
@@ -81,8 +110,19 @@ def _connected(conninfo: str) -> Connection:
     connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
     ((process,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
     if process == connection.info.backend_pid:
+        connection.execute(PLANNED_ONCE)
         connection.prepare_threshold = 0
     return connection
+
+
+def cursor_of(connection: Connection) -> Cursor:
+    """Return a cursor of psycopg's own kind, whatever the connection makes: its rows are tuples."""
+    return psycopg.Cursor(connection, row_factory=tuple_row)
+
+
+def is_direct(connection: Connection) -> bool:
+    """Whether a connection of our own leads to one session of the server, without a pooler in between."""
+    return connection.prepare_threshold is not None
 
 
 def is_stale(connection: Connection) -> bool:

@@ -8,17 +8,17 @@ was sent leaves the outcome unknown; one that the server had ended before is rep
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from psycopg import sql
-from psycopg.rows import tuple_row
 
 from ssq_core.postgres_connection import (
     Connection,
+    Cursor,
     OwnConnection,
     Pool,
     conninfo,
+    cursor_of,
     is_stale,
     place,
     readable,
@@ -50,7 +50,7 @@ class Database:
     """A handle on the queue's table; may be used by several threads, and across a fork."""
 
     def __init__(self, dsn: str | None, *, pool: Pool | None, table: str) -> None:
-        self._table = Table(table)
+        self.table = Table(table)
         self._own: OwnConnection | None = None
         self._said: dict[str, str] = {}
         if pool is not None:
@@ -62,22 +62,30 @@ class Database:
             self._said = readable(dsn)
             self.where = f"table {table} at {place(self._said)}"
             self._pool = self._own = OwnConnection(conninfo(self._said))
-        self._statements: dict[str, sql.Composed] = {}
+        self._statements: dict[str, LiteralString] = {}
         self._open()
 
-    def run(self, operation: str, statement: str, terms: Terms) -> list[Row]:
+    def run(self, operation: str, statement: LiteralString, terms: Terms) -> list[Row]:
         """Run a statement of the schema as a transaction of its own, and return its rows.
 
         Raises `QueueUnavailable` if that changed nothing, `OutcomeUnknown` if nobody knows.
         """
         about = self._statements.get(statement)
         if about is None:
-            about = self._statements[statement] = self._table.about(statement)
+            about = self._statements[statement] = self.table.about(statement)
+        own = self._own
+        if own is not None:
+            return self._settled(operation, lambda _: _answered(own.cursor, about, terms, prepare=None))
         # Of a pool's connections nobody here knows what else uses them.
-        prepare = None if self._own is not None else False
-        return self._settled(
-            operation, lambda connection: _answered(connection, about, terms, prepare=prepare)
-        )
+        return self._settled(operation, lambda lent: _answered_once(lent, about, terms))
+
+    def another(self) -> OwnConnection | None:
+        """Return a connection of one's own to the same place; None where a pool lends them."""
+        return None if self._own is None else OwnConnection(conninfo(self._said))
+
+    def unavailable(self, operation: str, error: psycopg.Error) -> QueueUnavailable:
+        """Return what to raise for an error of an operation that changes nothing."""
+        return QueueUnavailable(operation, self.where, shown(error, self._said))
 
     def close(self) -> None:
         """Close the connection, unless it is a pool's; the next statement makes another."""
@@ -97,7 +105,7 @@ class Database:
 
     def _mark(self) -> str | None:
         """Return the table's comment, empty if it has none; None if there is no table."""
-        found = self.run("open", FIND, {"name": self._table.quoted})
+        found = self.run("open", FIND, {"name": self.table.quoted})
         return found[0][0] or "" if found else None
 
     def _create(self, connection: Connection) -> None:
@@ -105,20 +113,21 @@ class Database:
         if version < SERVER_VERSION_MIN:
             raise QueueUnavailable("open", self.where, f"the server is of version {version}; use 12 or later")
         with connection.transaction():
-            _answered(connection, self._table.about(LOCK), {"name": f"ssq {self._table.quoted}"})
+            _answered_once(connection, self.table.about(LOCK), {"name": f"ssq {self.table.quoted}"})
             # Whoever waited for the lock finds the table there by now.
             for statement in CREATE:
-                _answered(connection, self._table.about(statement), {})
+                _answered_once(connection, self.table.about(statement), {})
 
     def _settled(self, operation: str, work: Callable[[Connection], T]) -> T:
-        deadline = time.monotonic() + CONFLICT_SECONDS_MAX
+        began: float | None = None
         while True:
             try:
                 return self._once(operation, work)
             except _NothingSentError:
                 continue
             except _CameSecondError as conflict:
-                if time.monotonic() > deadline:
+                began = time.monotonic() if began is None else began
+                if time.monotonic() - began >= CONFLICT_SECONDS_MAX:
                     late = f"other transactions came first for {CONFLICT_SECONDS_MAX:.0f} s"
                     raise QueueUnavailable(operation, self.where, late) from conflict
 
@@ -140,7 +149,7 @@ class Database:
             return OutcomeUnknown(operation, self.where, told)
         if lent is not None and error.sqlstate in CONFLICTS:
             return _CameSecondError()
-        return QueueUnavailable(operation, self.where, told)
+        return self.unavailable(operation, error)
 
 
 class _NothingSentError(Exception):
@@ -151,14 +160,15 @@ class _CameSecondError(Exception):
     """The transaction was undone in favour of another."""
 
 
-def _answered(
-    connection: Connection, statement: sql.Composed, terms: Terms, *, prepare: bool | None = False
-) -> list[Row]:
+def _answered(cursor: Cursor, statement: LiteralString, terms: Terms, *, prepare: bool | None) -> list[Row]:
     """Send a statement; with `None` it is prepared where the connection lets that be."""
-    # A cursor of psycopg's own kind, whatever the pool's connections make: rows are tuples, values binary.
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        cursor.execute(statement, terms, prepare=prepare, binary=True)
-        return cursor.fetchall() if cursor.description is not None else []
+    cursor.execute(statement, terms, prepare=prepare, binary=True)
+    return cursor.fetchall() if cursor.rownumber is not None else []
+
+
+def _answered_once(connection: Connection, statement: LiteralString, terms: Terms) -> list[Row]:
+    with cursor_of(connection) as cursor:
+        return _answered(cursor, statement, terms, prepare=False)
 
 
 def _leaves_it_open(sqlstate: str | None) -> bool:

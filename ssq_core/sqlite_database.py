@@ -6,7 +6,7 @@ sees a finished queue, many processes may open it at once, and a kill leaves at 
 openers.)
 
 Waiting. SQLite's own busy handler sleeps longer and longer, up to 100 ms, while whoever comes later finds
-the lock free: among busy workers a few wait for seconds. So the lock is asked for here, every `NAP_SECONDS`.
+the lock free: among busy workers a few wait for seconds. So the lock is asked for here, every 1 to 4 ms.
 Nothing else is kept of who waits: a waiter that is killed or stopped holds nobody up. (Taking turns by a lock
 in the kernel halves the longest waits once more; but it has no timeout, a stopped waiter would stop all, and
 each transaction pays for a switch of processes.)
@@ -50,9 +50,12 @@ SCHEMA_MOVED = 0x6D6F7665
 SQLITE_VERSION_MIN = (3, 35)
 """The first with RETURNING."""
 
-NAP_SECONDS = 0.002
-"""How long a writer sleeps before it asks again; at least `1 / NAPS_MAX` of what it has waited already."""
-NAPS_MAX = 32
+NAP_SECONDS_MIN, NAP_SECONDS_MAX = 0.001, 0.004
+"""How long a writer sleeps before it asks again: a 32nd part of what it has waited, within these bounds.
+
+The upper one is short, for whoever commits and begins anew leaves the file free for an instant only.
+"""
+NAPS = 32
 
 MILLISECONDS_MAX = 2**31 - 1
 """The longest timeout that SQLite can be told."""
@@ -149,7 +152,7 @@ class Database:
             left = self._busy_timeout_seconds - waited
             if left <= 0:
                 break
-            time.sleep(min(max(NAP_SECONDS, waited / NAPS_MAX), left))
+            time.sleep(min(_nap_seconds(waited), left))
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
@@ -270,6 +273,10 @@ def moved_mark(connection: sqlite3.Connection) -> Mark | None:
 def _code(error: sqlite3.Error) -> int:
     # Extended codes (such as SQLITE_IOERR_FSYNC) keep the primary one in their low byte.
     return (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _nap_seconds(waited: float) -> float:
+    return min(max(NAP_SECONDS_MIN, waited / NAPS), NAP_SECONDS_MAX)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - a queue that answers what it is told to does not look at what it is asked
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -299,4 +300,9 @@ def test_a_story_shows_all_jobs_of_a_call_in_their_worker_s_column():
     told = [line.plain.rstrip() for line in story(history, violation)]
 
     assert [line.split() for line in told if "w1" in line.split() and "w2" in line.split()] == [["w1", "w2"]]
-    assert sum("claim → j" in line for line in told) == 4
+    assert re.findall(r"claim (.*)→ (j\d)", "\n".join(told)) == [
+        ("", "j1"),
+        ("(+1) ", "j2"),
+        ("(+2) ", "j3"),
+        ("", "j1"),
+    ]

@@ -1,5 +1,6 @@
 """Is a history the same after a round trip, and is what no run can have produced refused by name?"""
 
+import copy
 import json
 
 import msgspec
@@ -72,6 +73,14 @@ def refused(lines, tmp_path):
     with pytest.raises(InvalidHistory) as error:
         histories.read(path)
     return str(error.value)
+
+
+def test_a_refusal_reaches_other_processes():
+    """What a judge in a process of its own refuses is told to whoever asked."""
+    # It is taken apart and put together as it is on its way there.
+    refused = copy.copy(InvalidHistory("line 2", "cut"))
+
+    assert (str(refused), refused.where, refused.reason) == ("line 2: cut", "line 2", "cut")
 
 
 @pytest.mark.scenario("history/json-lines-round-trip")

@@ -165,6 +165,10 @@ class InvalidHistory(Exception):  # noqa: N818 - it names what is invalid
         self.where = where
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["InvalidHistory"], tuple[str, str]]:
+        """Come through to another process as it is."""
+        return type(self), (self.where, self.reason)
+
 
 class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A validated sequence of events with the terms that it is judged by."""

@@ -10,7 +10,9 @@ from ssq_verify.report.layout import shortened
 
 def operation_text(operation: Operation, *, shows_payload: bool = False, error_length: int = 48) -> str:
     """Return what an operation did and what it answered: `claim → j1 #2 as c2`, `ack c1 → LeaseLost`."""
-    called = " ".join((operation.f, *named(operation, shows_payload=shows_payload)))
+    # Of a call with many jobs: which of them, as the notation of histories writes it.
+    lane = (f"(+{operation.lane})",) if operation.lane else ()
+    called = " ".join((operation.f, *lane, *named(operation, shows_payload=shows_payload)))
     match operation.outcome:
         case EventType.OK:
             return f"{called} → {_answer(operation, shows_payload=shows_payload)}"

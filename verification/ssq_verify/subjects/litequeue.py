@@ -69,6 +69,7 @@ class LiteAdapter:
         order=None,
     ),
     clock="system",
+    embedded="sqlite",
 )
 def open_queue(workdir: Path, _policy: Policy) -> Any:
     """Open the database for one worker."""

@@ -2,7 +2,7 @@
 
 python benchmarks/readme.py --measure NAME   measures (some minutes), keeps the results, writes the tables
 python benchmarks/readme.py                  writes the tables from the kept results
-python benchmarks/throughput.py GROUP        measures how fast queues are, in some hours, and writes those tables
+python benchmarks/throughput.py GROUP        measures how fast queues are (some hours), and writes those tables
 python benchmarks/readme.py --check          ends with 1 if one of the README's tables is another
 """
 
@@ -171,8 +171,8 @@ def throughput_table(results: Results) -> Iterator[str]:
     """Yield the lines of how fast the queues are: a table a run, under its command."""
     for run in results["runs"].values():
         where = run["environment"]
-        yield f"`{run['command']}`, medians of {run['repeat']}, {where['cores']} cores, {where['file_system']},"
-        yield f"load average {where['load_average']} from other work at the start:"
+        yield f"`{run['command']}`, medians of {run['repeat']}, {where['cores']} cores,"
+        yield f"{where['file_system']}, load average {where['load_average']} from other work at the start:"
         yield ""
         yield _row("queue", "backlog", "workers", "jobs/min", "x first", "claim p50", "p95", "p99")
         yield _row(":---", *["---:"] * 7)

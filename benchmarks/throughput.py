@@ -2,8 +2,8 @@
 
     python benchmarks/throughput.py file synced servers peers tiers --log-issue 5
 
-Each group is a few runs of `ssq bench`, each of which times its subjects in turn and judges what they did. Their
-figures are kept in `benchmarks/results/throughput.json`; the README's tables are then made of them.
+Each group is a few runs of `ssq bench`, each of which times its subjects in turn and judges what they did.
+Their figures are kept in `benchmarks/results/throughput.json`; the README's tables are then made of them.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +44,9 @@ class Run:
 
     def command(self, repeat: int) -> list[str]:
         """Return its arguments."""
-        loads = ("--backlog", _listed(self.backlogs), "--workers", _listed(self.workers))
-        return ["bench", *self.subjects, *loads, "--repeat", str(repeat), *self.options]
+        backlogs = ("--backlog", _listed(self.backlogs)) if self.backlogs else ()
+        workers = ("--workers", _listed(self.workers)) if self.workers else ()
+        return ["bench", *self.subjects, *backlogs, *workers, "--repeat", str(repeat), *self.options]
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -105,17 +105,16 @@ GROUPS: dict[str, tuple[Run, ...]] = {
 
 def measured(run: Run, *, repeat: int, log_issue: int | None) -> int:
     """Time it, keep its document, and return the exit code; a figure of a broken queue is marked in it."""
-    with tempfile.TemporaryDirectory(dir=ROOT) as out:
-        arguments = run.command(repeat) if run.backlogs else ["bench", *run.subjects, *run.options]
-        log = () if log_issue is None else ("--log-issue", str(log_issue))
-        done = subprocess.run(  # noqa: S603 - our own
-            [*SSQ, *arguments, "--out", out, "--json", *log],
-            cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if not name.endswith("_URL")},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+    arguments = run.command(repeat)
+    log = () if log_issue is None else ("--log-issue", str(log_issue))
+    done = subprocess.run(  # noqa: S603 - our own
+        [*SSQ, *arguments, "--out", f".ssq/throughput/{run.name}", "--json", *log],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.endswith("_URL")},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.stdout:
         keep(run.name, kept_of(" ".join(["ssq", *arguments]), json.loads(done.stdout)))
     return done.returncode

@@ -2,7 +2,7 @@
 
 python benchmarks/readme.py --measure NAME   measures (some minutes), keeps the results, writes the tables
 python benchmarks/readme.py                  writes the tables from the kept results
-python benchmarks/throughput.py GROUP        measures how fast queues are (some hours), and writes those tables
+python benchmarks/throughput.py GROUP        measures how fast queues are (hours), and writes those tables
 python benchmarks/readme.py --check          ends with 1 if one of the README's tables is another
 """
 

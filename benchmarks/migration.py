@@ -56,7 +56,7 @@ class Job:
 
     @property
     def is_spent(self) -> bool:
-        """Whether it ends as a dead letter: a claim buries what was at its last attempt when its holder went."""
+        """Whether it ends as a dead letter: a claim buries what its holder left at its last attempt."""
         return self.is_dead or self.attempts >= RetryPolicy().max_attempts
 
 

@@ -2,6 +2,7 @@
 
 python benchmarks/readme.py --measure NAME   measures (some minutes), keeps the results, writes the tables
 python benchmarks/readme.py                  writes the tables from the kept results
+python benchmarks/throughput.py GROUP        measures how fast queues are (hours), and writes those tables
 python benchmarks/readme.py --check          ends with 1 if one of the README's tables is another
 """
 
@@ -166,6 +167,23 @@ def third_party_table(results: Results) -> Iterator[str]:
         yield _row(f"`{run['subject']}`", *broken, *numbers)
 
 
+def throughput_table(results: Results) -> Iterator[str]:
+    """Yield the lines of how fast the queues are: a table a run, under its command."""
+    for run in results["runs"].values():
+        where = run["environment"]
+        yield f"`{run['command']}`, medians of {run['repeat']}, {where['cores']} cores,"
+        yield f"{where['file_system']}, load average {where['load_average']} from other work at the start:"
+        yield ""
+        yield _row("queue", "backlog", "workers", "jobs/min", "x first", "claim p50", "p95", "p99")
+        yield _row(":---", *["---:"] * 7)
+        for row in run["rows"]:
+            broken = f" (broke {', '.join(row['broken'])})" if row["broken"] else ""
+            latencies = (f"{row[f'claim_{name}_ms']:.3f} ms" for name in ("p50", "p95", "p99"))
+            counts = (f"{row[name]:,}" for name in ("backlog", "workers", "jobs_min"))
+            yield _row(f"`{row['subject']}`{broken}", *counts, f"{row['times_first']:.2f}", *latencies)
+        yield ""
+
+
 def _found(result: Results) -> str:
     if result["complete"]:
         return f"search complete, not found ({result['seconds']:.2f} s)"
@@ -190,6 +208,7 @@ TABLES = {
     "power_losses": power_losses_table,
     "million": million_table,
     "third_party": third_party_table,
+    "throughput": throughput_table,
 }
 
 

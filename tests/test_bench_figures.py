@@ -12,6 +12,7 @@ from ssq_stress.bench.environment import environment
 from ssq_stress.bench.figures import Figures, figures, middle, ratio, result_line
 from ssq_stress.bench.hands import EMPTY_SECONDS, Sheet, _timetable, _worked
 from ssq_stress.bench.load import Load
+from ssq_stress.bench.raw import LIMITS, limit_of
 from ssq_stress.bench.series import Results, Series
 from ssq_stress.bench.tiers import TIERS, judged
 from ssq_stress.bench.times import Effort, Filled, Pair
@@ -260,6 +261,23 @@ def test_runs_are_logged_one_below_the_other(tmp_path):
     )
     assert text.index(blocks[0].rstrip()) < text.index(blocks[1].rstrip())
     assert all(text.count(f"- {part}:") == 2 for part in ("Command", "Key output", "Evidence"))
+
+
+@pytest.mark.scenario("benchmarks/a-peer-alone")
+@pytest.mark.parametrize(
+    ("names", "limit"),
+    [
+        (("file", "naive-file"), "file"),
+        (("file-process-crash", "dirq", "huey-file"), "file-process-crash"),
+        (("sqlite",), "sqlite"),
+        (("sqlite-process-crash", "litequeue", "persist-queue", "huey-sqlite"), "sqlite-process-crash"),
+        (("postgres", "procrastinate", "pgqueuer"), "postgres"),
+        (("redis", "rq", "huey-redis"), "redis"),
+    ],
+)
+def test_a_queue_is_held_against_the_limit_of_its_own_class(names, limit):
+    """By where it keeps its jobs, and by what it promises to survive there."""
+    assert {limit_of(load(name)) for name in names} == {LIMITS[limit]}
 
 
 @pytest.mark.scenario("benchmarks/three-plots")

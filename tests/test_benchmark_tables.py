@@ -47,6 +47,20 @@ def test_a_cell_says_what_was_found(readme, found, cell):
     assert row == f"| a way | {cell} |"
 
 
+def test_a_row_says_how_fast_a_queue_is_and_whether_that_counts(readme):
+    """The run's command stands above it, and what was broken beside the queue's name."""
+    row = {"subject": "a queue", "backlog": 2_000, "workers": 4, "jobs_min": 61_234, "times_first": 0.5}
+    row |= {"claim_p50_ms": 0.1, "claim_p95_ms": 0.25, "claim_p99_ms": 4.0, "broken": ["no-lost-job"]}
+    where = {"cores": 2, "file_system": "ext4", "load_average": 0.1}
+    run = {"command": "ssq bench it", "repeat": 5, "environment": where, "rows": [row]}
+    lines = list(readme.throughput_table({"runs": {"a run": run}}))
+
+    assert lines[0].startswith("`ssq bench it`, medians of 5")
+    assert lines[-2] == (
+        "| `a queue` (broke no-lost-job) | 2,000 | 4 | 61,234 | 0.50 | 0.100 ms | 0.250 ms | 4.000 ms |"
+    )
+
+
 @pytest.mark.scenario("measurements/each-way-on-each-defect")
 def test_each_way_was_tried_on_each_defect():
     """No cell of the comparison is empty, and all searches had the same time."""

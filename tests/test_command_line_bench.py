@@ -5,9 +5,12 @@ import re
 
 import pytest
 
-from ssq_stress.bench.raw import LIMITS
+from ssq_stress.bench.load import Load
+from ssq_stress.bench.raw import LIMITS, limit_of
 from ssq_stress.cli import run
+from ssq_stress.command import benching
 from ssq_stress.processes import host
+from ssq_verify.subject import load
 
 SMALL = ("--backlog", "60", "--workers", "2", "--repeat", "1")
 LOSING = """
@@ -50,15 +53,27 @@ def test_a_queue_is_timed_beside_its_limit(tmp_path, capfd):
     assert "160 enqueued" in shown
 
 
-@pytest.mark.parametrize("name", ["sqlite", "postgres", "redis"])
+@pytest.mark.parametrize(
+    "name", ["file-process-crash", "sqlite", "sqlite-process-crash", "postgres", "redis", "litequeue"]
+)
 def test_each_backend_has_a_limit(name, tmp_path, capfd):
     """On servers of their own, with each job done once."""
     code = run(["bench", name, *SMALL, "--json", "--out", str(tmp_path)])
     document = json.loads(capfd.readouterr().out)
 
     assert code == 0
-    assert [each["subject"] for each in document["series"]] == [LIMITS[name], name]
+    assert [each["subject"] for each in document["series"]] == [limit_of(load(name)), name]
     assert [each["runs"][0]["claims"] for each in document["series"]] == [60, 60]
+
+
+@pytest.mark.scenario("benchmarks/more-processes-than-promised")
+def test_a_queue_for_one_process_is_marked():
+    """Whether or not it broke this time; others are not, nor is it with one worker."""
+    subjects = [load("litequeue"), load("persist-queue")]
+
+    (line,) = benching._beyond(subjects, [Load(workers=1), Load(workers=2)])
+    assert "persist-queue: it promises to work in one process, and was timed in 2" in line.plain
+    assert list(benching._beyond(subjects, [Load(workers=1)])) == []
 
 
 @pytest.mark.scenario("benchmarks/a-job-is-given-out-twice")

@@ -102,6 +102,21 @@ def test_a_drain_that_was_cut_decides_nothing():
     assert "has no leases" in undecided(killed, "no-lost-job")
 
 
+def test_of_two_claims_the_one_that_was_called_first_may_hold_the_job():
+    """It got the job when the other had given it back, and keeps it: without leases nothing is lost."""
+    held = h(
+        "w1 claim <",
+        "w2 enqueue j1",
+        "w2 claim j1",
+        "w2 release j1",
+        "w1 > j1",
+        "heal",
+        "drained",
+        terms=Terms(lease=False),
+    )
+    assert violations(held, "no-lost-job") == ()
+
+
 DEAD_HOLDER = HELD + "w1 dies; "
 
 

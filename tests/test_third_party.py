@@ -25,9 +25,12 @@ from ssq_verify.verdict import Finding
 ROOT = Path(__file__).parents[1]
 NAMES = (
     "alchemical-queues",
+    "dirq",
     "femtoqueue",
     "fs-task-queue",
     "fs-task-queue-file-lock",
+    "huey-file",
+    "litequeue",
     "monlite",
     "persist-queue",
     "pytaskcore",
@@ -112,11 +115,13 @@ IN_TURNS = (
 )
 """An old job; one whose holders all die; a late ack; an expired job in a backlog; a late handle; a retry."""
 
+OLD = Step(do=StepKind.ADVANCE, worker=SETUP_WORKER, seconds=61)
 RACES = (
     scenario(enqueue(SETUP_WORKER, "j1"), claim("w1", "a"), claim("w2", "b")),
     scenario(enqueue("w1", "j1"), claim("w2", "a"), ack("w2", "a")),
+    scenario(enqueue(SETUP_WORKER, "j1"), OLD, claim("w1", "a"), claim("w2", "b")),
 )
-"""Two claims of one job; an enqueue and a claim."""
+"""Two claims of one job; an enqueue and a claim; two claims of a job that waited for longer than a lease."""
 RACE_OF_PRODUCERS = scenario(enqueue("w1", "j1"), claim("w1", "a"), enqueue("w2", "j1"), claim("w2", "b"))
 """For a queue that knows its jobs by the producers' ids."""
 
@@ -208,8 +213,15 @@ def test_the_table_has_a_row_for_each_package():
     """Each row is a subject, and each subject that is somebody else's has a row."""
     assert sorted(table()) == sorted(NAMES)
     ours = {"file", "memory", "naive-file", "postgres", "postgres-async", "sqlite"}
+    ours |= {"file-process-crash", "sqlite-process-crash"}
     ours |= {"redis", "redis-everysec", "redis-snapshots"}
-    ours |= {"huey-redis", "huey-sqlite", "pgqueuer", "procrastinate"}  # these are in THIRD_PARTY_SERVERS.md
+    ours |= {
+        "huey-redis",
+        "huey-sqlite",
+        "pgqueuer",
+        "procrastinate",
+        "rq",
+    }  # these are in THIRD_PARTY_SERVERS.md
     assert set(NAMES) == set(subject_module.names()) - ours
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("third-party-servers")
 """Each version is judged once, for all that is asked about it."""
 
 ROOT = Path(__file__).parents[1]
-INSTALLED = ("huey-redis", "huey-sqlite", "pgqueuer", "procrastinate")
+INSTALLED = ("huey-redis", "huey-sqlite", "pgqueuer", "procrastinate", "rq")
 BESIDE = ("huey-redis@3.4.0", "huey-sqlite@3.4.0", "pgqueuer@0.25.0", "pgqueuer@0.25.1")
 NO_VERDICT = {"not-vacuous"}
 """It says how much was tried, and promises nothing."""

@@ -94,6 +94,13 @@ class Subject:
     """Which server it lives in, by its name in `SERVERS`; whoever runs it starts one, or names one."""
     server_settings: Mapping[str, str] = field(default_factory=dict)
     """What the server that is started for it is set to, beside what keeps all that was answered."""
+    embedded: Literal["file", "sqlite"] = "file"
+    """Without a server: what it keeps its jobs in."""
+
+    @property
+    def backend(self) -> str:
+        """What its speed is held against."""
+        return self.server or self.embedded
 
     @property
     def asks_system(self) -> bool:
@@ -130,14 +137,16 @@ def subject(
     clock: Literal["policy", "system", "libc"] = "policy",
     server: str | None = None,
     server_settings: Mapping[str, str] = MappingProxyType({}),
+    embedded: Literal["file", "sqlite"] = "file",
 ) -> Callable[[F], F]:
-    """Declare what the queue that a factory opens promises, which clock it reads, which server it needs."""
+    """Declare what the queue that a factory opens promises, which clock it reads, where it keeps its jobs."""
 
     def declare(factory: F) -> F:
         factory.ssq_promises = promises  # type: ignore[attr-defined]
         factory.ssq_clock = clock  # type: ignore[attr-defined]
         factory.ssq_server = server  # type: ignore[attr-defined]
         factory.ssq_server_settings = server_settings  # type: ignore[attr-defined]
+        factory.ssq_embedded = embedded  # type: ignore[attr-defined]
         return factory
 
     return declare
@@ -163,6 +172,7 @@ def load(reference: str) -> Subject:
         clock=getattr(factory, "ssq_clock", "policy"),
         server=getattr(factory, "ssq_server", None),
         server_settings=getattr(factory, "ssq_server_settings", {}),
+        embedded=getattr(factory, "ssq_embedded", "file"),
     )
 
 

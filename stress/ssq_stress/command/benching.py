@@ -14,7 +14,7 @@ from ssq_stress.bench import comparing, task_log
 from ssq_stress.bench.comparing import Change, InvalidBaseline
 from ssq_stress.bench.figures import result_line
 from ssq_stress.bench.load import Load
-from ssq_stress.bench.raw import LIMITS, SHORT
+from ssq_stress.bench.raw import SHORT, limit_of
 from ssq_stress.bench.series import Results, Series, timed
 from ssq_stress.bench.tiers import TIERS, Judgement, fits, judged
 from ssq_stress.command.commands import title
@@ -86,6 +86,7 @@ def bench(asked: Asked) -> int:
         say_json(_document(results, judgements, changed))
     else:
         say(_lines(results, asked, judgements, changed))
+        say(_beyond(subjects, loads))
         say([Text(f"{drawn}: {printable(str(out))}", style="dim")])
     if asked.log_issue is not None:
         _log(asked.log_issue, results, out)
@@ -103,9 +104,7 @@ def _subjects(references: Sequence[str]) -> list[Subject]:
     subjects = [named_subject(reference) for reference in dict.fromkeys(references)]
     if len(subjects) > 1:
         return subjects
-    subject = subjects[0]
-    known = LIMITS.get(subject.reference) or LIMITS.get(subject.server or "") or LIMITS["file"]
-    return [named_subject(known), subject]
+    return [named_subject(limit_of(subjects[0])), subjects[0]]
 
 
 def _loads(asked: Asked) -> list[Load]:
@@ -211,6 +210,15 @@ def _lines(
             yield Text(text, style="bold red")
     yield Text()
     yield from _gates(judgements, changed)
+
+
+def _beyond(subjects: Sequence[Subject], loads: Sequence[Load]) -> Iterator[Text]:
+    """Yield a line for each queue that is timed in more processes than it is made for, broken or not."""
+    workers = max(load.workers for load in loads)
+    for subject in subjects:
+        if subject.promises.processes == "one" and workers > 1:
+            what = f"it promises to work in one process, and was timed in {workers}: only --workers 1 counts"
+            yield Text(f"{label(subject.reference)}: {what}", style="bold red")
 
 
 def _gates(judgements: Sequence[Judgement], changed: Sequence[Change]) -> Iterator[Text]:

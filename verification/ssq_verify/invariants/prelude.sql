@@ -351,7 +351,8 @@ WITH
       job,
       count(*) AS claims,
       max(event) AS last_claim,
-      arg_max(acked_ns = never() AND released_ns = never(), nth) AS held
+      -- Any of them: of two that overlapped, the one that was called first may have got the job last.
+      bool_or(acked_ns = never() AND released_ns = never()) AS held
     FROM holds GROUP BY job
   ),
   dead AS (SELECT DISTINCT job FROM events JOIN jobs USING (run, job_id) WHERE f = 'dead'),

@@ -72,6 +72,7 @@ class AlchemicalAdapter:
         order="fifo",
     ),
     clock="system",
+    embedded="sqlite",
 )
 def open_queue(workdir: Path, policy: Policy) -> Any:
     """Open the database for one worker."""

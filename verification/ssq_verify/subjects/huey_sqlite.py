@@ -110,7 +110,7 @@ PROMISES = Promises(
 )
 
 
-@subject(promises=PROMISES)
+@subject(promises=PROMISES, embedded="sqlite")
 def open_queue(workdir: Path, policy: Policy) -> Any:
     """Open the database for one worker."""
     return HueyAdapter(_opened(workdir / "huey.db"), policy)

@@ -83,6 +83,7 @@ class MonliteAdapter:
 @subject(
     promises=Promises(max_clock_skew_seconds=RESOLUTION_SECONDS, order="fifo"),
     clock="system",
+    embedded="sqlite",
 )
 def open_queue(workdir: Path, policy: Policy) -> Any:
     """Open the database for one worker."""

@@ -61,6 +61,7 @@ class PersistAdapter:
         processes="one",
     ),
     clock="system",
+    embedded="sqlite",
 )
 def open_queue(workdir: Path, _policy: Policy) -> Any:
     """Open the queue's folder."""

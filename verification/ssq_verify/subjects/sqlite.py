@@ -7,13 +7,13 @@ from ssq_core.sqlite import SqliteWorkerQueue
 from ssq_verify.subject import Policy, Promises, subject
 
 
-@subject(promises=Promises(order="fifo"))
+@subject(promises=Promises(order="fifo"), embedded="sqlite")
 def open_queue(workdir: Path, policy: Policy) -> LeaseQueue:
     """Open the queue's one file for one worker."""
     return _opened(workdir, policy, "power-loss")
 
 
-@subject(promises=Promises(order="fifo", durability="process-crash"))
+@subject(promises=Promises(order="fifo", durability="process-crash"), embedded="sqlite")
 def open_unsynced(workdir: Path, policy: Policy) -> LeaseQueue:
     """Open it as a queue that syncs its log now and then, not at each commit."""
     return _opened(workdir, policy, "process-crash")

@@ -5,13 +5,17 @@ No leases, no attempts, no check of whose claim it is: no queues, but what queue
 
 from dataclasses import dataclass
 
+from ssq_verify.subject import Subject
+
 LIMITS = {
     "file": "ssq_stress.bench.raw.files:open_synced",
     "sqlite": "ssq_stress.bench.raw.sqlite:open_limit",
+    "file-process-crash": "ssq_stress.bench.raw.files:open_unsynced",
+    "sqlite-process-crash": "ssq_stress.bench.raw.sqlite:open_unsynced",
     "postgres": "ssq_stress.bench.raw.postgres:open_limit",
     "redis": "ssq_stress.bench.raw.redis:open_limit",
 }
-"""The limit of a subject's backend."""
+"""The limit of a backend, as a queue uses it that survives a loss of power, or only a process's crash."""
 SHORT = {reference: f"limit of {name}" for name, reference in LIMITS.items()}
 
 
@@ -21,3 +25,8 @@ class RawClaim:
 
     job_id: str
     claim_id: str
+
+
+def limit_of(subject: Subject) -> str:
+    """Return what a subject is held against: the limit of what it keeps its jobs in, with as many syncs."""
+    return LIMITS.get(f"{subject.backend}-{subject.promises.durability}", LIMITS[subject.backend])

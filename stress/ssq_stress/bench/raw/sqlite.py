@@ -1,6 +1,7 @@
 """The limit of SQLite: one `UPDATE … RETURNING` and one `DELETE` a job, each a transaction."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ ENQUEUE = "INSERT INTO job (job_id, payload, is_taken) VALUES (?, ?, 0)"
 class RawSqlite:
     """One table, by the standard library's driver."""
 
-    def __init__(self, path: Path, *, synchronous: str) -> None:
+    def __init__(self, path: Path, *, is_synced: bool) -> None:
         self._connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
         self._connection.executescript(TABLE)
 
     def enqueue(self, job_id: str, *, payload: bytes = b"") -> None:
@@ -48,13 +49,16 @@ class RawSqlite:
         self._connection.execute(ACK, (int(claim.claim_id),))
 
 
-@subject(promises=Promises(lease=False, fencing=False, max_attempts=None))
+PROMISES = Promises(lease=False, fencing=False, max_attempts=None)
+
+
+@subject(promises=PROMISES, embedded="sqlite")
 def open_limit(workdir: Path, _policy: Policy) -> Any:
-    """Open the table for one process."""
-    return RawSqlite(workdir / "raw.db", synchronous="FULL")
+    """Open the table for one process that syncs each commit."""
+    return RawSqlite(workdir / "raw.db", is_synced=True)
 
 
-@subject(promises=Promises(lease=False, fencing=False, max_attempts=None, durability="process-crash"))
+@subject(promises=replace(PROMISES, durability="process-crash"), embedded="sqlite")
 def open_unsynced(workdir: Path, _policy: Policy) -> Any:
-    """Open it so that its log is synced now and then, not at each commit."""
-    return RawSqlite(workdir / "raw.db", synchronous="NORMAL")
+    """Open the table for one process that syncs its log now and then."""
+    return RawSqlite(workdir / "raw.db", is_synced=False)

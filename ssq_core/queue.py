@@ -155,8 +155,8 @@ class AwaitableQueue(Protocol):
         ...
 
 
-class LeaseQueue(WorkerQueue, Protocol):
-    """A `WorkerQueue` that can also be looked into, as every backend of this package can."""
+class LeaseQueue(WorkerQueue, BatchQueue, AwaitableQueue, Protocol):
+    """A `WorkerQueue` that does all that every backend of this package can, and can be looked into."""
 
     def stats(self) -> QueueStats:
         """Count the jobs by state; reads the whole queue."""

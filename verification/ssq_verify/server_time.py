@@ -5,7 +5,7 @@ An adapter moves it before each operation; a worker's own clock, right or wrong,
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -69,6 +69,22 @@ class InServerTime:
     def extend(self, *, claim: QueueClaim) -> QueueClaim:
         """Start a lease anew."""
         return self._now().extend(claim=claim)
+
+    def enqueue_many(self, jobs: Iterable[tuple[str, bytes]]) -> None:
+        """Add jobs."""
+        self._now().enqueue_many(jobs)
+
+    def claim_many(self, limit: int, *, worker_id: str) -> list[QueueClaim]:
+        """Take jobs."""
+        return self._now().claim_many(limit, worker_id=worker_id)
+
+    def ack_many(self, *, claims: Iterable[QueueClaim]) -> None:
+        """Finish jobs."""
+        self._now().ack_many(claims=claims)
+
+    def wait(self, *, seconds: float) -> bool:
+        """Wait for a job, in real time."""
+        return self._now().wait(seconds=seconds)
 
     def stats(self) -> QueueStats:
         """Count the jobs."""

@@ -145,7 +145,7 @@ class Batches(Suite):
         queue.claim_many(2, worker_id="dies")
         place.expire()
 
-        taken = place.handle().claim_many(3, worker_id="w2")  # type: ignore[attr-defined]
+        taken = place.handle().claim_many(3, worker_id="w2")
 
         assert [(claim.job_id, claim.attempt) for claim in taken] == [("j1", 2), ("j2", 2), ("j3", 1)]
 

@@ -266,6 +266,22 @@ def test_wrong_histories_are_rejected(line, invariant):
     assert invariant in broken(line)
 
 
+@pytest.mark.parametrize(
+    ("claims", "order", "accused"),
+    [
+        (("j3#1", "-"), "fifo", True),
+        (("j3#1", "-"), "fifo-relaxed", True),
+        (("j3#1", "-", "-"), "fifo-relaxed", False),
+    ],
+)
+def test_who_claims_many_may_pass_over_as_many(claims, order, accused):
+    """A relaxed order is to within the claims that can be under way at once, enqueues not among them."""
+    backlog = f"w1 enqueue j1; w1 enqueue j2; w1 enqueue j3; {many('w1', 'enqueue', 'j4', 'j5', 'j6')}"
+    line = f"{backlog}; {many('w1', 'claim', *claims)}"
+
+    assert ("order" in broken(line, order=order)) is accused
+
+
 def test_a_claim_that_found_less_beside_another_call_is_not_accused():
     """Only its own jobs are no noise: another worker's call may have been in the way."""
     line = f"{THREE}; w2 enqueue j4 <; {many('w1', 'claim', 'j1#1', '-')}; w2 >"

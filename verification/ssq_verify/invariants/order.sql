@@ -1,5 +1,6 @@
 -- Requirement: A claim gives the oldest available job: exactly so where the queue promises `fifo`, and
---   with fewer jobs passed over than there are workers where it promises `fifo-relaxed`.
+--   with fewer jobs passed over than there are workers where it promises `fifo-relaxed`, of whom one
+--   that claims many jobs at once counts as so many.
 -- Sound because: A job counts as passed over only if its first enqueue had returned before the younger
 --   job's first enqueue was called, and if it was certainly not taken until the younger job's first
 --   claim had returned. Runs in which clocks differed are left out, for age may be told by a clock.

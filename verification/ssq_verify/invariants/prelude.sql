@@ -47,8 +47,11 @@ SELECT
 FROM spans LEFT JOIN faults USING (run), terms
 
 -- table: crews
--- How many workers took part in each run.
-SELECT run, count(DISTINCT worker) AS workers FROM operations GROUP BY run
+-- How many workers took part in each run; one that claims many at once counts as so many.
+SELECT
+  run,
+  count(DISTINCT worker) + count(DISTINCT (worker, lane)) FILTER (f = 'claim' AND lane > 0) AS workers
+FROM operations GROUP BY run
 
 -- table: jobs
 -- Where a live id may be enqueued again for a second job, an id enqueued twice names no one job: left out.

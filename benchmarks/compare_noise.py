@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 SSQ = (sys.executable, "-c", "from ssq_stress.cli import main; main()")
-LOAD = ("--backlog", "10000", "--workers", "4", "--repeat", "5")
+LOAD = ("--backlog", "3000", "--workers", "4", "--repeat", "5")
 QUEUE = """
 import time
 from pathlib import Path

@@ -31,6 +31,7 @@ from ssq_core.queue import (
     checked_lease_seconds,
     checked_limit,
     checked_payload,
+    checked_wait_seconds,
     encoded_job_id,
 )
 
@@ -109,7 +110,7 @@ class PostgresWorkerQueue:
 
         It is told by the server, over a connection more; through a pool or a pooler it asks again and again.
         """
-        return self._waiting.wait(seconds)
+        return self._waiting.wait(checked_wait_seconds(seconds))
 
     def ack(self, *, claim: QueueClaim) -> None:
         """Finish the claimed job for good. Raise `LeaseLost` if the claim is no longer current."""

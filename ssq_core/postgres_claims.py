@@ -16,7 +16,7 @@ waits for ever, but for so long a younger job may go first.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import LiteralString
@@ -26,6 +26,8 @@ from psycopg.types.numeric import Int8
 from ssq_core import postgres_schema as schema
 from ssq_core.postgres_database import Database, Row, Terms
 from ssq_core.queue import QueueClaim, RetryPolicy
+
+Look = Callable[[int, Terms], list[Row]]
 
 NONCE_BYTES = 16
 LOOK_MAX = timedelta(milliseconds=1)
@@ -73,13 +75,16 @@ class Claims:
 
     def taken(self, limit: int, *, worker_id: str, claimed_by: str) -> list[QueueClaim]:
         """Take so many jobs, or as many as are available, oldest first."""
+        claims = self._claimed(self._ready, limit, worker_id, claimed_by) if self._is_plain else []
+        if len(claims) < limit:
+            claims += self._claimed(self._available, limit - len(claims), worker_id, claimed_by)
+        return claims
+
+    def _claimed(self, look: Look, limit: int, worker_id: str, claimed_by: str) -> list[QueueClaim]:
+        # A nonce for each statement: the second may take a job whose lease ended since the first took it.
         nonce = secrets.token_bytes(NONCE_BYTES)
-        terms = {"claim_id": nonce, "claimed_by": claimed_by}
-        rows = self._ready(limit, terms) if self._is_plain else []
-        if len(rows) < limit:
-            rows += self._available(limit - len(rows), terms)
-        suffix = f"-{nonce.hex()}"
-        return [self._claim(row, suffix, worker_id) for row in rows]
+        rows = look(limit, {"claim_id": nonce, "claimed_by": claimed_by})
+        return [self._claim(row, f"-{nonce.hex()}", worker_id) for row in rows]
 
     def _ready(self, limit: int, terms: Terms) -> list[Row]:
         place = self._place

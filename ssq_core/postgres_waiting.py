@@ -25,6 +25,8 @@ from ssq_core import postgres_schema as schema
 from ssq_core.postgres_connection import Connection, OwnConnection, is_direct
 from ssq_core.postgres_database import Database
 
+WAIT_SECONDS_MAX = 60.0
+"""For so long it is told nothing, and looks again: a wait may be for ever."""
 POLL_SECONDS = 0.1
 """How often is looked, where nobody tells."""
 UNSETTLED_SECONDS = 0.005
@@ -80,7 +82,7 @@ class Waiting:
             while True:
                 told.clear()
                 ((is_available, due_in, oldest),) = connection.execute(look, {}, binary=True)
-                left = deadline - time.monotonic()
+                left = min(deadline - time.monotonic(), WAIT_SECONDS_MAX)
                 if is_available or left <= 0:
                     return bool(is_available)
                 # What was told while the look was under way may not be in it.

@@ -50,6 +50,7 @@ from ssq_core.queue import (
     checked_lease_seconds,
     checked_limit,
     checked_payload,
+    checked_wait_seconds,
     encoded_job_id,
     in_pieces,
 )
@@ -169,7 +170,7 @@ class RedisWorkerQueue:
 
         Raises `QueueUnavailable` if the connection breaks meanwhile.
         """
-        until = time.monotonic() + seconds
+        until = time.monotonic() + checked_wait_seconds(seconds)
         while True:
             left = max(until - time.monotonic(), 0.0)
             try:

@@ -40,6 +40,7 @@ from ssq_core.queue import (
     checked_limit,
     checked_payload,
     checked_skew_seconds,
+    checked_wait_seconds,
     encoded_job_id,
     in_pieces,
     utc_now,
@@ -263,7 +264,7 @@ class SqliteWorkerQueue:
 
     def wait(self, *, seconds: float) -> bool:
         """Return True once a job may be available, False after so many seconds. A hint: claim anyway."""
-        until, nap = time.monotonic() + seconds, LOOK_SECONDS_MIN
+        until, nap = time.monotonic() + checked_wait_seconds(seconds), LOOK_SECONDS_MIN
         while not self._is_any_available():
             left = until - time.monotonic()
             if left <= 0:

@@ -109,6 +109,27 @@ def test_a_batch_takes_what_has_come_due_as_well(opened, frozen):
     assert [job.job_id for job in queue.dead()] == ["j0"]
 
 
+def test_a_job_that_a_batch_takes_twice_has_two_claims(opened, frozen, monkeypatch):
+    """Where its lease ends between the two statements of a call, its first claim is superseded."""
+    queue = opened()
+    queue.enqueue("j1")
+    run, calls = queue._database.run, []
+
+    def stopped_in_between(operation, *rest):
+        calls.append(operation)
+        if len(calls) == 2:
+            frozen(FROZEN_AT + timedelta(days=1))
+        return run(operation, *rest)
+
+    monkeypatch.setattr(queue._database, "run", stopped_in_between)
+    first, second = queue.claim_many(2, worker_id="w1")
+
+    assert (first.attempt, second.attempt) == (1, 2)
+    with pytest.raises(LeasesLost) as lost:
+        queue.ack_many(claims=[first, second])
+    assert lost.value.claims == (first,)
+
+
 @pytest.mark.scenario("postgres-backend/spent-jobs-do-not-fill-a-batch")
 def test_spent_jobs_do_not_fill_a_batch(opened):
     """Jobs with more attempts than a handle allows are buried when met, and the batch is full."""

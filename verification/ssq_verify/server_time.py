@@ -5,6 +5,8 @@ An adapter moves it before each operation; a worker's own clock, right or wrong,
 """
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ Move = Callable[[datetime], None]
 """Sets a server's clock."""
 
 REAL_TIME = "+0"
+LOOK_SECONDS = 0.005
 
 
 def show(path: Path, now: datetime) -> None:
@@ -37,7 +40,7 @@ def shift(path: Path, seconds: float) -> None:
 
 def _write(path: Path, line: str) -> None:
     # By rename: whoever reads it meanwhile sees one line or the other, whole.
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     draft.write_text(f"{line}\n", encoding="ascii")
     draft.replace(path)
 
@@ -83,8 +86,13 @@ class InServerTime:
         self._now().ack_many(claims=claims)
 
     def wait(self, *, seconds: float) -> bool:
-        """Wait for a job, in real time."""
-        return self._now().wait(seconds=seconds)
+        """Look for a job again and again: the server's clock stands, and who blocks in it would for ever."""
+        until = time.monotonic() + seconds
+        while not self._now().wait(seconds=min(seconds, 0)):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(LOOK_SECONDS)
+        return True
 
     def stats(self) -> QueueStats:
         """Count the jobs."""

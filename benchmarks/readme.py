@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ssq_stress.bench.raw import SHORT
+
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+DOCUMENTS = (ROOT / "README.md", ROOT / "THROUGHPUT.md")
 RESULTS = ROOT / "benchmarks/results"
 SIZES = (10_000, 100_000, 1_000_000)
 LIMIT_SECONDS = 20
@@ -168,6 +170,21 @@ def third_party_table(results: Results) -> Iterator[str]:
 
 
 def throughput_table(results: Results) -> Iterator[str]:
+    """Yield the lines of how fast the queues are: a row a queue and load, beside what it was timed with."""
+    yield "Medians of claim and ack pairs a minute; each run and its command: [THROUGHPUT.md](THROUGHPUT.md)."
+    yield ""
+    yield _row("queue", "backlog", "workers", "jobs/min", "ratio", "to", "claim p95")
+    yield _row(":---", *["---:"] * 4, ":---", "---:")
+    for run in results["runs"].values():
+        first = run["rows"][0]["subject"]
+        for row in run["rows"]:
+            if row["subject"] != first or "tier" in run["command"]:
+                counts = (f"{row[name]:,}" for name in ("backlog", "workers", "jobs_min"))
+                ratio, p95 = f"{row['times_first']:.2f}", f"{row['claim_p95_ms']:.2f} ms"
+                yield _row(_named(row), *counts, ratio, SHORT.get(first, f"`{first}`"), p95)
+
+
+def runs_table(results: Results) -> Iterator[str]:
     """Yield the lines of how fast the queues are: a table a run, under its command."""
     for run in results["runs"].values():
         where = run["environment"]
@@ -177,11 +194,16 @@ def throughput_table(results: Results) -> Iterator[str]:
         yield _row("queue", "backlog", "workers", "jobs/min", "x first", "claim p50", "p95", "p99")
         yield _row(":---", *["---:"] * 7)
         for row in run["rows"]:
-            broken = f" (broke {', '.join(row['broken'])})" if row["broken"] else ""
             latencies = (f"{row[f'claim_{name}_ms']:.3f} ms" for name in ("p50", "p95", "p99"))
             counts = (f"{row[name]:,}" for name in ("backlog", "workers", "jobs_min"))
-            yield _row(f"`{row['subject']}`{broken}", *counts, f"{row['times_first']:.2f}", *latencies)
+            yield _row(_named(row), *counts, f"{row['times_first']:.2f}", *latencies)
         yield ""
+
+
+def _named(row: Results) -> str:
+    name = SHORT.get(row["subject"], f"`{row['subject']}`")
+    name += f", {row['batch']} a call" if row.get("batch", 1) > 1 else ""
+    return f"{name} (broke {', '.join(row['broken'])})" if row["broken"] else name
 
 
 def _found(result: Results) -> str:
@@ -209,6 +231,7 @@ TABLES = {
     "million": million_table,
     "third_party": third_party_table,
     "throughput": throughput_table,
+    "runs": runs_table,
 }
 
 
@@ -221,7 +244,8 @@ def measured(name: str, *options: str) -> Results:
 
 def table(name: str) -> str:
     """Return kept results as a table in Markdown, under a line that says where they were measured."""
-    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    kept = {"runs": "throughput"}.get(name, name)
+    results = json.loads((RESULTS / f"{kept}.json").read_text(encoding="utf-8"))
     return "\n".join(TABLES[name](results)) + "\n"
 
 
@@ -247,13 +271,19 @@ def main() -> int:
         options = () if asked.read is None else ("--read", asked.read)
         results = json.dumps(measured(asked.measure, *options), indent=2)
         (RESULTS / f"{asked.measure}.json").write_text(results + "\n", encoding="utf-8")
-    text = README.read_text(encoding="utf-8")
+    stale = [path for path in DOCUMENTS if not _is_written(path, is_only_checked=asked.check)]
+    for path in stale:
+        print(f"{path.name}: a table is out of date; run python benchmarks/readme.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def _is_written(path: Path, *, is_only_checked: bool) -> bool:
+    """Write a document's tables; or, with nothing written, find out whether they are as they should be."""
+    text = path.read_text(encoding="utf-8")
     wanted = TABLE.sub(lambda found: found[1] + found[2] + table(found[1]), text)
-    if asked.check and wanted != text:
-        print("README.md: a table is out of date; run python benchmarks/readme.py", file=sys.stderr)
-        return 1
-    README.write_text(wanted, encoding="utf-8")
-    return 0
+    if not is_only_checked:
+        path.write_text(wanted, encoding="utf-8")
+    return wanted == text or not is_only_checked
 
 
 if __name__ == "__main__":

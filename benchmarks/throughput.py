@@ -16,19 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssq_stress.bench.raw import CALLS, LIMITS
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/throughput.json"
 SSQ = (sys.executable, "-c", "from ssq_stress.cli import main; main()")
-RAW = "ssq_stress.bench.raw"
-LIMITS = {
-    "file": f"{RAW}.files:open_synced",
-    "file-process-crash": f"{RAW}.files:open_unsynced",
-    "sqlite": f"{RAW}.sqlite:open_limit",
-    "postgres": f"{RAW}.postgres:open_limit",
-    "redis": f"{RAW}.redis:open_limit",
-}
 MANY = 1_000_000
-MANY_CLAIMS = 100_000
+MANY_CLAIMS = 20_000
 """Timed of a backlog of a million."""
 
 
@@ -41,9 +35,12 @@ class Run:
     backlogs: tuple[int, ...]
     workers: tuple[int, ...] = (4,)
     options: tuple[str, ...] = ()
+    repeat_max: int = 5
+    """A million jobs take minutes to enqueue."""
 
     def command(self, repeat: int) -> list[str]:
         """Return its arguments."""
+        repeat = min(repeat, self.repeat_max)
         backlogs = ("--backlog", _listed(self.backlogs)) if self.backlogs else ()
         workers = ("--workers", _listed(self.workers)) if self.workers else ()
         return ["bench", *self.subjects, *backlogs, *workers, "--repeat", str(repeat), *self.options]
@@ -53,31 +50,38 @@ def _listed(numbers: Sequence[int]) -> str:
     return ",".join(map(str, numbers))
 
 
+def _flat(name: str, *subjects: str) -> Run:
+    return Run(name=name, subjects=subjects, backlogs=(2_000, MANY), options=CLAIMS, repeat_max=1)
+
+
 def _servers() -> Iterator[Run]:
     for name in ("sqlite", "postgres", "redis"):
-        pair, claims = (LIMITS[name], name), ("--claims", str(MANY_CLAIMS))
-        yield Run(name=f"{name}-workers", subjects=pair, backlogs=(20_000,), workers=(1, 4, 10))
-        yield Run(name=f"{name}-small", subjects=pair, backlogs=(2_000,))
-        yield Run(name=f"{name}-million", subjects=pair, backlogs=(MANY,), options=claims)
+        pair = (LIMITS[name], name)
+        yield Run(name=f"{name}-workers", subjects=pair, backlogs=(2_000,), workers=(1, 4, 10))
+        yield _flat(f"{name}-million", *pair)
         if name != "sqlite":
-            batch = ("--batch", "10")
-            yield Run(name=f"{name}-batch", subjects=pair, backlogs=(20_000,), options=batch)
+            batch = ("--batch", "1,10")
+            yield Run(name=f"{name}-batch", subjects=(name,), backlogs=(20_000,), options=batch)
 
 
+CLAIMS = ("--claims", str(MANY_CLAIMS))
 UNSYNCED = (LIMITS["file-process-crash"], "file-process-crash")
 GROUPS: dict[str, tuple[Run, ...]] = {
     "file": (
-        Run(name="file-naive", subjects=("naive-file", *UNSYNCED), backlogs=(2_000,), workers=(4, 10)),
+        Run(name="file-naive", subjects=("naive-file", "file-process-crash"), backlogs=(2_000,)),
         # The naive queue takes minutes for all of these; it is timed for as long as a run may take.
-        Run(name="file-naive-20000", subjects=("naive-file", *UNSYNCED), backlogs=(20_000,), workers=(4, 10)),
+        Run(name="file-naive-20000", subjects=("naive-file", "file-process-crash"), backlogs=(20_000,)),
         Run(
-            name="file-million",
-            subjects=UNSYNCED,
-            backlogs=(MANY,),
-            options=("--claims", str(MANY_CLAIMS), "--fill"),
+            name="file-workers",
+            subjects=(*UNSYNCED, CALLS["file-process-crash"]),
+            backlogs=(2_000,),
+            workers=(1, 4, 10),
         ),
+        _flat("file-million", *UNSYNCED),
     ),
-    "synced": (Run(name="file-synced", subjects=(LIMITS["file"], "file"), backlogs=(2_000, 20_000)),),
+    "synced": (
+        Run(name="file-synced", subjects=(CALLS["file"], "file"), backlogs=(2_000,), workers=(1, 4)),
+    ),
     "servers": tuple(_servers()),
     "peers": (
         Run(name="peers-file", subjects=("file-process-crash", "dirq", "huey-file"), backlogs=(2_000,)),
@@ -147,6 +151,7 @@ def _row(series: dict[str, Any]) -> dict[str, Any]:
         "subject": series["subject"],
         "backlog": series["backlog"],
         "workers": series["workers"],
+        "batch": series["batch"],
         "claims": middle["claims"],
         "jobs_min": round(60 * middle["claims"] / middle["elapsed_s"]),
         "claim_p50_ms": middle["claim"]["p50_ms"],

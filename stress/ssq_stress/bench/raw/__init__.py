@@ -16,7 +16,14 @@ LIMITS = {
     "redis": "ssq_stress.bench.raw.redis:open_limit",
 }
 """The limit of a backend, as a queue uses it that survives a loss of power, or only a process's crash."""
-SHORT = {reference: f"limit of {name}" for name, reference in LIMITS.items()}
+CALLS = {
+    "file": "ssq_stress.bench.raw.steps:open_synced",
+    "file-process-crash": "ssq_stress.bench.raw.steps:open_unsynced",
+}
+"""The file queue's own system calls, bare."""
+SHORT = {reference: f"limit of {name}" for name, reference in LIMITS.items()} | {
+    reference: f"calls of {name}" for name, reference in CALLS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)

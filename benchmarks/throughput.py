@@ -79,9 +79,7 @@ GROUPS: dict[str, tuple[Run, ...]] = {
         ),
         _flat("file-million", *UNSYNCED),
     ),
-    "synced": (
-        Run(name="file-synced", subjects=(CALLS["file"], "file"), backlogs=(2_000,), workers=(1, 4)),
-    ),
+    "synced": (Run(name="file-synced", subjects=(CALLS["file"], "file"), backlogs=(2_000,), workers=(1, 4)),),
     "servers": tuple(_servers()),
     "peers": (
         Run(name="peers-file", subjects=("file-process-crash", "dirq", "huey-file"), backlogs=(2_000,)),

@@ -135,7 +135,7 @@ def test_a_sleep_put_into_claim_is_a_regression(tmp_path, capfd, monkeypatch):
 
 
 @pytest.mark.scenario("benchmarks/a-queue-that-raises")
-@pytest.mark.parametrize("operation", ["enqueue", "claim", "ack"])
+@pytest.mark.parametrize("operation", ["enqueue_many", "claim", "ack"])
 def test_what_a_queue_raises_is_no_failure_of_ours(operation, tmp_path, capfd):
     """One line with the error and the worker, and 64: it is the queue's."""
     (tmp_path / "raising.py").write_text(RAISING.format(operation=operation))

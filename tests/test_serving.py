@@ -181,7 +181,7 @@ class AcksByJob:
 
     def ack(self, *, claim):
         with self._queue._queue._database._pool.connection() as connection:
-            table = self._queue._queue._database._table.quoted
+            table = self._queue._queue._database.table.quoted
             connection.execute(f"DELETE FROM {table} WHERE job_id = %s", [claim.job_id.encode()])
 
 

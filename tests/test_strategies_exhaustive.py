@@ -81,7 +81,8 @@ def test_the_smallest_race_is_searched_through_with_any_preemptions(subject):
     complete = Exhaustive(Bounds())
 
     assert seen(RACE, subject, complete) == seen(RACE, subject, Exhaustive(Bounds(preemptions=2)))
-    assert complete.schedules < 1_000
+    # Of the file queue too what a claim that finds nothing does then: it frees the ids that are free.
+    assert complete.schedules < 5_000
 
 
 def orders(search, *, workers=2, points=2, sleeps=False):

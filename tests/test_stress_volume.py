@@ -72,6 +72,9 @@ def test_a_queue_that_takes_no_more_ends_the_run(tmp_path, monkeypatch):
         def enqueue(self, job_id, *, payload=b""):  # noqa: ARG002 - the contract's
             raise OSError("no room")
 
+        def enqueue_many(self, jobs):  # noqa: ARG002 - as above
+            raise OSError("no room")
+
     def factory(workdir, policy):
         return Full(workdir / "queue", lease_ttl_seconds=policy.lease_ttl_seconds, clock=policy.clock)
 

@@ -66,6 +66,18 @@ def test_each_backend_has_a_limit(name, tmp_path, capfd):
     assert [each["runs"][0]["claims"] for each in document["series"]] == [60, 60]
 
 
+def test_a_logged_run_prints_one_document(tmp_path, capfd, monkeypatch):
+    """With `--json` and `--log-issue` nothing but the document is printed, and the run stands in the file."""
+    monkeypatch.chdir(tmp_path)
+    code = run(["bench", "file-process-crash", *SMALL, "--json", "--log-issue", "7"])
+
+    assert code == 0
+    assert len(json.loads(capfd.readouterr().out)["series"]) == 2
+    logged = (tmp_path / "openspec/_ops/task_runs/ISSUE-7.md").read_text()
+    assert "- Key output:" in logged
+    assert "each job once, none lost, in every run" in logged
+
+
 @pytest.mark.scenario("benchmarks/more-processes-than-promised")
 def test_a_queue_for_one_process_is_marked():
     """Whether or not it broke this time; others are not, nor is it with one worker."""

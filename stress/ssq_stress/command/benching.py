@@ -89,7 +89,9 @@ def bench(asked: Asked) -> int:
         say(_beyond(subjects, loads))
         say([Text(f"{drawn}: {printable(str(out))}", style="dim")])
     if asked.log_issue is not None:
-        _log(asked.log_issue, results, out)
+        logged = _log(asked.log_issue, results, out)
+        if not asked.as_json:
+            say([Text(f"logged in {printable(logged)}", style="dim")])
     is_red = any(not each.is_passed for each in judgements) or any(each.is_regression for each in changed)
     return EXIT_VIOLATED if is_red or any(each.broken for each in results.series) else EXIT_OK
 
@@ -283,7 +285,7 @@ def _result(series: Series) -> str:
     return result_line(series.median, load)
 
 
-def _log(number: int, results: Results, out: Path) -> None:
+def _log(number: int, results: Results, out: Path) -> str:
     names = ", ".join(label(name) for name in dict.fromkeys(each.subject for each in results.series))
     lines = [str(line).rstrip() for line in table(results.series)]
     results_lines = [f"{_told(each)}: {_result(each)}" for each in results.series]
@@ -295,7 +297,7 @@ def _log(number: int, results: Results, out: Path) -> None:
         evidence=[results.environment.sentence, *verdicts, f"{safe_name(out.name)}/{DOCUMENT}"],
         at=datetime.now(UTC),
     )
-    say([Text(f"logged in {printable(str(task_log.append(number, text)))}", style="dim")])
+    return str(task_log.append(number, text))
 
 
 def _kept(series: Series) -> str:

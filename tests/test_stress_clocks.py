@@ -236,10 +236,12 @@ def test_c_code_is_told_the_workers_own_time(tmp_path, seconds):
     for seed in range(RUNS_MAX):
         out = tmp_path / f"out{seed}"
         report = run(held_to(IN_C, seconds), out, seed=seed, clocks=clocks)
-        if seconds is None or "single-claimer" in broken(report.verdicts):
+        offsets = [ahead(*seen) for seen in looks(out / SEEN)]
+        least, most = max(least for least, _ in offsets), min(most for _, most in offsets)
+        # On a busy machine a short run may end before a worker looks whose clock is ahead, or behind.
+        have_looked = most < 0 < least
+        if have_looked and (seconds is None or "single-claimer" in broken(report.verdicts)):
             break
-    offsets = [ahead(*seen) for seen in looks(out / SEEN)]
-    least, most = max(least for least, _ in offsets), min(most for _, most in offsets)
 
     assert ("single-claimer" in broken(report.verdicts)) == (seconds is not None)
     assert broken(report.verdicts) <= (set() if seconds is None else TWO_HOLDERS)

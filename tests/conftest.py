@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+import redis as redis_driver
 
 from power_losses import Program
 from ssq_core.postgres import PostgresWorkerQueue
@@ -19,6 +20,8 @@ database_numbers = itertools.count()
 
 # Before any test imports it: the contract's own assertions show their values.
 pytest.register_assert_rewrite("ssq_verify.contract", "ssq_verify.workplace")
+
+_queue_names = (f"queue-{number}" for number in itertools.count())
 
 
 @pytest.fixture
@@ -144,3 +147,16 @@ def _lived_in(name, server, monkeypatch):
         monkeypatch.setenv(variable, value)
     yield place
     server.release_time()
+
+
+@pytest.fixture
+def name():
+    """Return the name of a Redis queue that nobody used yet."""
+    return next(_queue_names)
+
+
+@pytest.fixture
+def client(redis):
+    """Return a client of the shared Redis server, by which a test looks behind the queue."""
+    with redis_driver.Redis.from_url(redis.url) as opened:
+        yield opened

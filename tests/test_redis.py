@@ -23,20 +23,6 @@ from ssq_stress.servers import Redis
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
 NOW = datetime(2024, 2, 29, 23, 59, 30, 123456, tzinfo=UTC)
-_names = (f"queue-{number}" for number in itertools.count())
-
-
-@pytest.fixture
-def name():
-    """Return the name of a queue that nobody used yet."""
-    return next(_names)
-
-
-@pytest.fixture
-def client(redis):
-    """Return a client of the shared server, by which a test looks behind the queue."""
-    with driver.Redis.from_url(redis.url) as opened:
-        yield opened
 
 
 @pytest.fixture

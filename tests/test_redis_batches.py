@@ -1,31 +1,14 @@
 """What is the Redis queue's own in batches and in waiting: its scripts, its bell, its broken connections?"""
 
-import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import redis as driver
 
 from ssq_core import QueueUnavailable, RetryPolicy
 from ssq_core.queue import BATCH_MAX, LeasesLost
 from ssq_core.redis import STEPS_MAX, RedisWorkerQueue
-
-_names = (f"batches-{number}" for number in itertools.count())
-
-
-@pytest.fixture
-def name():
-    """Return the name of a queue that nobody used yet."""
-    return next(_names)
-
-
-@pytest.fixture
-def client(redis):
-    """Return a client of the shared server, by which a test looks behind the queue."""
-    with driver.Redis.from_url(redis.url) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -199,7 +182,7 @@ def test_a_wait_whose_connection_breaks_says_so(opened, client):
     waiting = threading.Thread(target=wait)
     waiting.start()
     blocked(client)
-    (cut,) = [one for one in client.client_list() if one["cmd"] == "xread"]
+    (cut,) = [one for one in client.client_list() if "b" in one["flags"]]
     client.client_kill_filter(_id=cut["id"])
     waiting.join()
 

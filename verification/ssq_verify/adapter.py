@@ -3,8 +3,11 @@
 import base64
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from ssq_core.queue import LeaseLost
 
 
 @dataclass(kw_only=True, slots=True)
@@ -33,3 +36,16 @@ def claim_of(text: str | bytes, receipt: Any) -> AdaptedClaim:
         payload=base64.b64decode(job["payload"]),
         receipt=receipt,
     )
+
+
+def check_held(claim: AdaptedClaim) -> None:
+    """Raise `LeaseLost` for a claim that its holder has settled already."""
+    if claim.is_over:
+        raise LeaseLost(claim.job_id, claim.claim_id)
+
+
+def settle_once(claim: AdaptedClaim, operation: Callable[[], object]) -> None:
+    """Finish a claim, or give it back, by what the package does. Raises `LeaseLost` the second time."""
+    check_held(claim)
+    operation()
+    claim.is_over = True

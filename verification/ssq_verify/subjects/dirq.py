@@ -11,7 +11,7 @@ from typing import Any
 from dirq.QueueSimple import LOCKED_SUFFIX, QueueSimple
 
 from ssq_core.queue import LeaseLost
-from ssq_verify.adapter import AdaptedClaim, claim_of, packed
+from ssq_verify.adapter import AdaptedClaim, check_held, claim_of, packed
 from ssq_verify.subject import Policy, Promises, subject
 
 
@@ -57,8 +57,7 @@ class DirqAdapter:
             raise LeaseLost(claim.job_id, claim.claim_id)
 
     def _begin_to_settle(self, claim: AdaptedClaim) -> None:
-        if claim.is_over:
-            raise LeaseLost(claim.job_id, claim.claim_id)
+        check_held(claim)
         claim.is_over = True
 
 

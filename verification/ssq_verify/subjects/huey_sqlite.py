@@ -15,8 +15,7 @@ from huey import SqliteHuey
 from huey.consumer import Scheduler
 from huey.exceptions import RetryTask
 
-from ssq_core.queue import LeaseLost
-from ssq_verify.adapter import AdaptedClaim, claim_of, packed
+from ssq_verify.adapter import AdaptedClaim, check_held, claim_of, packed
 from ssq_verify.subject import Policy, Promises, subject
 
 logging.getLogger("huey").addHandler(logging.NullHandler())
@@ -85,8 +84,7 @@ class HueyAdapter:
             raise RetryTask(eta=self._retry_at)
 
     def _execute(self, claim: AdaptedClaim, *, retry_at: datetime | None) -> None:
-        if claim.is_over:
-            raise LeaseLost(claim.job_id, claim.claim_id)
+        check_held(claim)
         claim.is_over, self._retry_at = True, retry_at
         message, now = claim.receipt
         self._huey.execute(self._huey.deserialize_task(message), now)

@@ -3,14 +3,12 @@
 What is done stays in the table until somebody prunes it; nobody does here.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from litequeue import LiteQueue
 
-from ssq_core.queue import LeaseLost
-from ssq_verify.adapter import AdaptedClaim, claim_of, packed
+from ssq_verify.adapter import AdaptedClaim, claim_of, packed, settle_once
 from ssq_verify.subject import Policy, Promises, subject
 
 BUSY_SECONDS = 600
@@ -41,17 +39,11 @@ class LiteAdapter:
 
     def ack(self, *, claim: AdaptedClaim) -> None:
         """Mark the message as done."""
-        self._settle(claim, self._queue.done)
+        settle_once(claim, lambda: self._queue.done(claim.receipt))
 
     def release(self, *, claim: AdaptedClaim) -> None:
         """Mark it as free again."""
-        self._settle(claim, self._queue.retry)
-
-    def _settle(self, claim: AdaptedClaim, operation: Callable[[str], int | None]) -> None:
-        if claim.is_over:
-            raise LeaseLost(claim.job_id, claim.claim_id)
-        operation(claim.receipt)
-        claim.is_over = True
+        settle_once(claim, lambda: self._queue.retry(claim.receipt))
 
 
 # README: "Queue implemented on top of SQLite"; "Persistence"; "after you `pop` a message, you need to mark

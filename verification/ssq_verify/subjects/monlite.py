@@ -10,7 +10,7 @@ from typing import Any
 from monlite import create_db, create_queue
 
 from ssq_core.queue import LeaseLost, RetryPolicy
-from ssq_verify.adapter import AdaptedClaim, claim_of, packed
+from ssq_verify.adapter import AdaptedClaim, check_held, claim_of, packed
 from ssq_verify.subject import Policy, Promises, subject
 
 NAME = "jobs"
@@ -66,8 +66,7 @@ class MonliteAdapter:
 
     def _still_held(self, claim: AdaptedClaim) -> dict[str, Any]:
         # `process` completes a job or fails it; that nobody does both is not what the package guards against.
-        if claim.is_over:
-            raise LeaseLost(claim.job_id, claim.claim_id)
+        check_held(claim)
         job: dict[str, Any] = claim.receipt
         return job
 

@@ -1,13 +1,11 @@
 """persist-queue 1.1.0, its SQLiteAckQueue: a table of items with a status, for the threads of one process."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from persistqueue import Empty, SQLiteAckQueue
 
-from ssq_core.queue import LeaseLost
-from ssq_verify.adapter import AdaptedClaim, claim_of, packed
+from ssq_verify.adapter import AdaptedClaim, claim_of, packed, settle_once
 from ssq_verify.subject import Policy, Promises, subject
 
 
@@ -32,17 +30,11 @@ class PersistAdapter:
 
     def ack(self, *, claim: AdaptedClaim) -> None:
         """Ack the item."""
-        self._settle(claim, self._queue.ack)
+        settle_once(claim, lambda: self._queue.ack(id=claim.receipt))
 
     def release(self, *, claim: AdaptedClaim) -> None:
         """Nack the item."""
-        self._settle(claim, self._queue.nack)
-
-    def _settle(self, claim: AdaptedClaim, operation: Callable[..., int | None]) -> None:
-        if claim.is_over:
-            raise LeaseLost(claim.job_id, claim.claim_id)
-        operation(id=claim.receipt)
-        claim.is_over = True
+        settle_once(claim, lambda: self._queue.nack(id=claim.receipt))
 
 
 # README, "Key Features": "Thread-safe", "survive crashes", "Items can be read after process restart"; its

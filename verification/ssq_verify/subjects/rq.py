@@ -17,9 +17,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry as DriverRetry
 from rq import Queue, Retry, SimpleWorker
 
-from ssq_core.queue import LeaseLost
 from ssq_verify import servers
-from ssq_verify.adapter import AdaptedClaim, claim_of, packed
+from ssq_verify.adapter import AdaptedClaim, check_held, claim_of, packed
 from ssq_verify.subject import Policy, Promises, subject
 
 for _name in ("rq.worker", "rq.queue", "rq.job"):
@@ -71,8 +70,7 @@ class RqAdapter:
         self._worker.handle_job_failure(job, self._queue, execution=execution)
 
     def _ended(self, claim: AdaptedClaim) -> Any:
-        if claim.is_over:
-            raise LeaseLost(claim.job_id, claim.claim_id)
+        check_held(claim)
         claim.is_over = True
         self._worker.handle_execution_ended(claim.receipt[0], self._queue, CALLBACK_SECONDS)
         return claim.receipt

@@ -6,6 +6,7 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
+from ssq_stress.bench.raw import SHORT
 from ssq_stress.bench.series import Results, Series
 
 WIDTH, HEIGHT = 420, 280
@@ -92,5 +93,6 @@ def _points(series: Series) -> Iterator[dict[str, float]]:
 
 
 def _row(series: Series) -> dict[str, Any]:
-    queue = series.subject if series.median.batch == 1 else f"{series.subject}, {series.median.batch} a call"
+    name, batch = SHORT.get(series.subject, series.subject), series.median.batch
+    queue = name if batch == 1 else f"{name}, {batch} a call"
     return {"queue": queue, "backlog": series.backlog, "workers": str(series.workers)}

@@ -143,9 +143,10 @@ def numbers(text: str | None, option: str, default: Sequence[int]) -> Sequence[i
     """Return the whole numbers above 0 in a comma-separated list. Raises `BadInput`."""
     if text is None:
         return default
+    example = ",".join(map(str, default))
     parts = [part.strip().replace("_", "") for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise BadInput(f"{option} {text}: not a list of numbers above 0; write {option} 2000,20000")
+        raise BadInput(f"{option} {text}: not a list of numbers above 0; write {option} {example}")
     return [int(part) for part in parts]
 
 
